@@ -1,0 +1,4 @@
+"""``python -m sonde`` and the command ``sonde``."""
+
+
+def main() -> None: ...

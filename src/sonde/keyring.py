@@ -1,0 +1,72 @@
+"""The key ring: named master keys, of which one is active.
+
+Its file is JSON, ``{"active": name, "keys": {name: base64}}``, readable by its owner alone.
+"""
+
+import base64
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from sonde.errors import Hold, KeyMissing
+from sonde.files import write_file
+
+KEY_BYTES = 32
+NAME_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """Master keys by name; new frames are sealed with the one named ``active``."""
+
+    active: str
+    keys: Mapping[str, bytes] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for name, key in self.keys.items():
+            if not 0 < len(name.encode()) <= NAME_BYTES:
+                raise Hold(f"the key name {name!r} is not 1 to {NAME_BYTES} bytes long")
+            if len(key) != KEY_BYTES:
+                raise Hold(f"the key {name!r} has {len(key)} bytes; a master key has {KEY_BYTES}")
+        if self.active not in self.keys:
+            raise KeyMissing(self.active)
+
+    @classmethod
+    def generate(cls, name: str = "key-1") -> "KeyRing":
+        """A ring with one new random key."""
+        return cls(name, {name: secrets.token_bytes(KEY_BYTES)})
+
+    def key(self, name: str) -> bytes:
+        """The master key called ``name``; :class:`KeyMissing` if it is not here."""
+        try:
+            return self.keys[name]
+        except KeyError:
+            raise KeyMissing(name) from None
+
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(_File(self.active, {n: base64.b64encode(k).decode() for n, k in self.keys.items()}))
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> "KeyRing":
+        """The ring that ``data`` holds; :class:`Hold` naming ``where`` it came from if it holds none."""
+        try:
+            file = msgspec.json.decode(data, type=_File)
+            keys = {name: base64.b64decode(key, validate=True) for name, key in file.keys.items()}
+        except (msgspec.DecodeError, ValueError) as error:
+            raise Hold(f"{where} is not a key ring ({error})", hint="Restore it from a backup") from None
+        return cls(file.active, keys)
+
+    @classmethod
+    def load(cls, path: Path) -> "KeyRing":
+        return cls.from_json(path.read_bytes(), str(path))
+
+    def save(self, path: Path) -> None:
+        write_file(path, self.to_json(), mode=0o600)
+
+
+class _File(msgspec.Struct):
+    active: str
+    keys: dict[str, str]

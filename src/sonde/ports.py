@@ -1,0 +1,291 @@
+"""Every socket of Sonde, on one page.
+
+An adapter implements one of these and passes its contract test in :mod:`sonde.testing`. All methods raise errors of
+:mod:`sonde.errors` and no others. Methods block unless they are ``async``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from sonde.changes import Changes, State
+from sonde.clock import Micros
+from sonde.question import Answer, Question
+from sonde.reading import Reading
+
+
+class Sensor(Protocol):
+    """Gives readings when asked.
+
+    Made once, then ``read`` at its rate, always from one thread, until ``close``. ``read`` may block: only its own
+    sensor waits. An exception is a failed reading: it is counted, and the sensor is closed and made again with backoff.
+    """
+
+    def read(self) -> Sequence[Reading]:
+        """The readings of this moment; may be none. :class:`EndOfReadings` when there will never be more."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EndOfReadings(Exception):
+    """A sensor has given all it had (a replay at its end)."""
+
+
+class Outgoing(msgspec.Struct, frozen=True, array_like=True):
+    """What waits in an outbox and travels to a sink: one entry of a stream.
+
+    ``kind`` is an :class:`sonde.entry.EntryKind`; ``content`` is a batch (:func:`sonde.reading.encode`) or a payload in
+    JSON; ``digest`` is the first 16 bytes of its SHA-256. ``count`` is the number of readings in the stream up to and
+    including this one. A tombstone covers ``seq`` to ``until``; for all others ``until == seq``.
+    """
+
+    kind: int
+    seq: int
+    until: int
+    readings: int
+    count: int
+    digest: bytes
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamId:
+    """A lane of a node, in one epoch of its outbox. The node's name comes from its credential, not from here."""
+
+    epoch: str
+    lane: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What one lane of an outbox holds."""
+
+    lane: int
+    entries: int
+    readings: int
+    bytes: int
+    oldest: Micros | None
+    rejected: int
+
+
+class Outbox(Protocol):
+    """Keeps what a node has measured until a sink has it.
+
+    Bounded by bytes: when full, the oldest of the backlog and live lanes make way and a tombstone takes their place;
+    the control lane is never dropped. Survives power cuts: what ``put`` returned from is there after one.
+    """
+
+    epoch: str
+
+    def put(self, lane: int, kind: int, content: bytes, readings: int) -> int:
+        """Commit one entry to a lane; its seq."""
+        ...
+
+    def peek(self, lane: int, limit_bytes: int) -> Sequence[Outgoing]:
+        """The oldest entries of a lane, at least one if there are any, up to ``limit_bytes``; they stay."""
+        ...
+
+    def confirm(self, lane: int, seq: int) -> None:
+        """A sink has everything up to ``seq``: delete it."""
+        ...
+
+    def reject(self, lane: int, seq: int, reason: str) -> None:
+        """Entry ``seq`` will never be taken: keep it as a dead letter, and put a tombstone in its place."""
+        ...
+
+    def retry(self) -> int:
+        """Put all dead letters back at the end of their lanes; how many."""
+        ...
+
+    def waiting(self) -> Sequence[Waiting]:
+        """What each lane holds."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Wire(Protocol):
+    """A node's way to a sink. One lane's sends come one after another, several lanes' at the same time."""
+
+    def send(self, stream: StreamId, confirmed: int, entries: Sequence[Outgoing]) -> int:
+        """Send consecutive entries; the seq up to which the sink now has the stream, durably.
+
+        ``confirmed`` is the seq up to which the node holds receipts. :class:`Retry` when the sink cannot be reached or
+        is busy, :class:`Hold` when the credential is refused, :class:`TooLarge` when fewer would do,
+        :class:`Conflict` with ``known`` when the sink knows better where the stream stands, :class:`Reject` when the
+        first entry will never be taken.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Intake(Protocol):
+    """A sink, as a transport sees it. Every protocol gets the same limits, checks and errors through it.
+
+    A request goes: ``admit`` (who, how much), then ``telemetry`` or ``uplink`` (what). When they return, it is durable.
+    """
+
+    def admit(self, token: str | None, scope: str, size: int, address: str) -> "Credential":
+        """Check a token and charge ``size`` bytes to its budget. :class:`Unauthenticated`, :class:`Forbidden`,
+        :class:`TooLarge`, or :class:`Throttled` with ``after``."""
+        ...
+
+    async def telemetry(self, who: "Credential", request: "Telemetry") -> int:
+        """Take readings in any of the public forms; how many. :class:`Invalid`, :class:`Unsupported`,
+        :class:`TooLarge`, :class:`Forbidden`, :class:`Retry`."""
+        ...
+
+    async def uplink(self, who: "Credential", stream: StreamId, confirmed: int, entries: Sequence[Outgoing]) -> int:
+        """Take entries of a node's stream; the seq up to which it is durable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """A request with readings: its body as it came (decompressed by the intake), and what its headers say."""
+
+    body: bytes
+    content_type: str = "application/json"
+    content_encoding: str = ""
+    idempotency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A frame in a log."""
+
+    offset: int
+    frame: bytes
+
+
+class Log(Protocol):
+    """The truth: frames in order, partition by partition, from offset 0. One writer.
+
+    ``id`` is drawn when the log is made and never changes. A frame that ``append`` returned from survives a power cut;
+    after an error of the disk or broker nothing is promised of that call's frames, and the next call may succeed.
+    """
+
+    id: str
+
+    def append(self, partition: int, frames: Sequence[bytes]) -> int:
+        """Make ``frames`` durable; the offset of the first. :class:`Retry` if the disk is full or the broker away."""
+        ...
+
+    def read(self, partition: int, offset: int, limit_bytes: int, wait: float = 0.0) -> Sequence[Record]:
+        """Durable frames from ``offset`` on: at least one if there is one, up to ``limit_bytes``; none after waiting
+        ``wait`` seconds at the end. :class:`Damaged` where the log does not hold what was written;
+        :class:`NotFound` below the first offset that is kept."""
+        ...
+
+    def ends(self) -> Mapping[int, tuple[int, int]]:
+        """For each partition, the first offset that is kept and the next one to be given out."""
+        ...
+
+    def cut(self, partition: int, below: int) -> None:
+        """Frames below an offset are no longer needed; whole segments of them go."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Identities(Protocol):
+    """Remembers who was first: identity → its first place in the log.
+
+    It is a function of the log alone, so recording the same place twice changes nothing and a rebuild can use it as it
+    is. Durable when ``first`` returns, before the store commits.
+    """
+
+    def first(self, partition: int, claims: Sequence["Claim"], log_time: Micros) -> Sequence["Claim"]:
+        """For each claim, the first one ever made on its key: itself, or an earlier one."""
+        ...
+
+    def forget(self, before: Micros, keep: int) -> Micros:
+        """Drop what is older than ``before`` and all but the newest ``keep``; the log time from which it remembers."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Claim(msgspec.Struct, frozen=True, array_like=True):
+    """An identity seen at a place in the log: ``offset`` of the frame and ``position`` in it, with a digest of what it
+    stands for (8 bytes). ``key`` is 16 bytes."""
+
+    key: bytes
+    offset: int
+    position: int
+    digest: bytes = b""
+
+
+class Store(Protocol):
+    """Readings, windows, alerts and all else that the log says, to be asked.
+
+    One processor writes; any thread may ask at any time and sees a whole number of commits.
+    """
+
+    def load(self) -> State:
+        """What the processor needs to go on from where this store stands."""
+        ...
+
+    def commit(self, changes: Changes) -> None:
+        """Make ``changes`` durable, as a whole or not at all. :class:`Conflict` if the progress is not what they expect:
+        another processor has taken over. :class:`Retry` if the disk is full or the database away."""
+        ...
+
+    def ask(self, question: Question) -> Answer:
+        """The answer, from one snapshot. :class:`Invalid` if it cannot be asked so, :class:`Retry` if it took too long."""
+        ...
+
+    def maintain(self) -> bool:
+        """One piece of housekeeping (seal, merge, checkpoint); whether there may be more. Called from a thread of its
+        own; commits go on beside it."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Who is asking: a token, and what it allows. ``devices`` are shell-style patterns; none means every device."""
+
+    id: str
+    name: str
+    scopes: frozenset[str]
+    devices: tuple[str, ...] = ()
+    node: str = ""
+    expires: Micros | None = None
+    created: Micros = 0
+    last_used: Micros | None = None
+    revoked: bool = False
+
+
+class Control(Protocol):
+    """What is not telemetry: tokens and sign-in sessions. Never rebuilt, always backed up; several programs may use it at
+    once. Secrets are kept as SHA-256 only."""
+
+    def create_token(self, credential: Credential, digest: bytes) -> None:
+        """Keep a new token; :class:`Conflict` if its name already has two that are valid."""
+        ...
+
+    def find_token(self, digest: bytes) -> Credential | None:
+        """The credential of a token, if it is known; expired and revoked ones too."""
+        ...
+
+    def tokens(self) -> Sequence[Credential]: ...
+
+    def revoke(self, name_or_id: str) -> int:
+        """Revoke the tokens with that name or id; how many."""
+        ...
+
+    def put_session(self, digest: bytes, kind: str, credential_id: str, expires: Micros) -> None:
+        """Keep a one-time link (kind ``link``) or a signed-in browser (``cookie``)."""
+        ...
+
+    def take_session(self, digest: bytes, kind: str, now: Micros) -> Credential | None:
+        """Whose link or cookie this is, if it is valid; a link is used up."""
+        ...
+
+    def close(self) -> None: ...

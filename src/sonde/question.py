@@ -1,0 +1,133 @@
+"""What can be asked of a store: one class a question, answered by every engine alike.
+
+Each docstring names the columns of the answer. Times are microseconds UTC; a span is ``since <= time < until``. An
+answer's columns of time have the type ``timestamp[us, UTC]``.
+"""
+
+from dataclasses import dataclass
+
+
+import pyarrow as pa
+
+from sonde.clock import Micros
+from sonde.cursor import Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Rows, the place in the log that they stand for, and how many rows there are in all if ``limit`` cut them."""
+
+    rows: pa.Table
+    cursor: Cursor
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kpis:
+    """Per site, zone and metric over its newest window of ``width`` seconds that has data:
+    ``site_id, zone_id, sensor_type, current_avg, current_max, sample_count, last_updated``."""
+
+    site: str | None = None
+    width: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Trends:
+    """Windows of ``width`` seconds of one metric, by site and zone: ``timestamp, site_id, zone_id, avg, min, max, count``;
+    averages are sum over count. A width that is a multiple of a stored one is folded from it; any other is
+    :class:`sonde.errors.Invalid`."""
+
+    metric: str
+    since: Micros
+    until: Micros
+    width: int = 300
+    site: str | None = None
+    zone: str | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """Newest first: ``alert_id, rule, site, zone, device, metric, type, value, threshold, time, resolved_at, state, severity,
+    message, retroactive``. ``state`` ``open`` means anything but resolved; pending ones come only when asked for."""
+
+    state: str | None = None
+    severity: str | None = None
+    since: Micros | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Heatmap:
+    """Share of 5-minute windows of the metric ``occupancy`` in which anyone was there:
+    ``site_id, zone_id, occupancy_rate, avg_occupancy``, and ``hour`` (0–23, UTC) before the rate if ``by_hour``."""
+
+    since: Micros | None = None
+    until: Micros | None = None
+    site: str | None = None
+    by_hour: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """The newest value of every series of the devices: ``device_id, site_id, zone_id, metric, labels, time, kind, value,
+    text, quality``; ordered by device. ``after`` pages: only devices whose name is greater. ``limit`` counts devices."""
+
+    device: str | None = None
+    site: str | None = None
+    after: str = ""
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Raw readings, newest first unless ``oldest_first``: ``device, metric, site, zone, labels, time, kind, value, text,
+    quality``. ``total`` counts those that match; ``all_readings`` of :class:`Totals` counts all."""
+
+    device: str | None = None
+    metric: str | None = None
+    site: str | None = None
+    zone: str | None = None
+    since: Micros | None = None
+    until: Micros | None = None
+    limit: int = 1000
+    oldest_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """One row: ``readings, series, devices, alerts_firing, parts, part_bytes``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """The newest profile of each device: ``device, profile`` (JSON), ``updated``."""
+
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Per source and lane: ``source, lane, sent, stored, duplicate, refused, set_aside, lost, missing``.
+    ``sent = stored + duplicate + refused + set_aside + lost + missing`` in every row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """What is missing, declared lost or set aside: ``source, lane, epoch, reason`` (missing | lost | set_aside), ``first_seq,
+    last_seq, readings, noticed`` (log time), ``detail``."""
+
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """Anything that one SELECT over the stable views can ask; limits of time (seconds), memory and rows apply."""
+
+    text: str
+    seconds: float = 10.0
+    rows: int = 100_000
+    parameters: tuple[object, ...] = ()
+
+
+Question = Kpis | Trends | Alerts | Heatmap | Devices | History | Totals | Profiles | Ledger | Gaps | Sql

@@ -1,0 +1,274 @@
+"""Readings, and batches of them in columns.
+
+A :class:`Reading` is one measured value. A :class:`Batch` is many of them as an Arrow record batch, and is what
+travels: nothing on the way works reading by reading.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, cast
+
+import msgspec
+import pyarrow as pa
+
+from sonde.clock import Micros
+from sonde.errors import Invalid, Problem
+
+Value = float | int | bool | str | list[Any] | dict[str, Any] | None
+
+
+class Kind(IntEnum):
+    """What a value is; ``NONE`` is a sensor that failed to give one."""
+
+    NUMBER = 0
+    INTEGER = 1
+    BOOLEAN = 2
+    TEXT = 3
+    JSON = 4
+    NONE = 5
+
+
+class Quality(IntEnum):
+    """How far a value can be trusted."""
+
+    GOOD = 0
+    FAILED = 1
+    RANGE = 2  # outside what the device's profile declares
+    TYPE = 3  # not of the type that the profile declares
+    CLOCK = 4  # its time is further ahead than a clock may be
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """One measured value. ``time`` is in microseconds UTC."""
+
+    device: str
+    metric: str
+    time: Micros
+    value: Value
+    site: str = ""
+    zone: str = ""
+    labels: dict[str, str] = {}
+    quality: int = Quality.GOOD
+    event_id: str | None = None
+
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+TIME: Final = pa.timestamp("us", "UTC")
+
+SCHEMA: Final = pa.schema(
+    [
+        ("device", _TEXT),
+        ("metric", _TEXT),
+        ("site", _TEXT),
+        ("zone", _TEXT),
+        ("labels", _TEXT),
+        ("time", TIME),
+        ("kind", pa.int8()),
+        ("value", pa.float64()),
+        ("text", pa.string()),
+        ("quality", pa.int8()),
+        ("event_id", pa.string()),
+    ]
+)
+"""The columns of a batch. ``labels`` is JSON with sorted keys; ``value`` holds numbers, integers and booleans (0, 1);
+``text`` holds text, JSON, and integers that a float64 cannot hold exactly."""
+
+NAMES: Final = ("device", "metric", "site", "zone", "labels")
+"""What tells one series from another: the dictionary-encoded columns."""
+
+_ON_WIRE: Final = pa.schema([(f.name, pa.int32() if f.name in NAMES else f.type) for f in SCHEMA])
+_EXACT: Final = 2**53
+
+Names = str | Sequence[str] | pa.Array
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Many readings in columns; ``columns`` has :data:`SCHEMA`."""
+
+    columns: pa.RecordBatch
+
+    def __len__(self) -> int:
+        return cast(int, self.columns.num_rows)
+
+    @classmethod
+    def of(cls, readings: Iterable[Reading]) -> "Batch":
+        """The readings as columns, in their order."""
+        rows = list(readings)
+        return cls.build(
+            device=[r.device for r in rows],
+            metric=[r.metric for r in rows],
+            site=[r.site for r in rows],
+            zone=[r.zone for r in rows],
+            labels=[label_text(r.labels) for r in rows],
+            time=[r.time for r in rows],
+            value=[r.value for r in rows],
+            quality=[r.quality for r in rows],
+            event_id=[r.event_id for r in rows],
+        )
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        device: Names,
+        metric: Names,
+        time: Sequence[Micros] | pa.Array,
+        value: Sequence[Value],
+        site: Names = "",
+        zone: Names = "",
+        labels: Names = "{}",
+        quality: int | Sequence[int] = Quality.GOOD,
+        event_id: Sequence[str | None] | None = None,
+    ) -> "Batch":
+        """Columns from sequences of one length; a single name stands for all rows."""
+        rows = len(value)
+        names = [_names(column, rows) for column in (device, metric, site, zone, labels)]
+        kind, number, text = _values(value)
+        qualities = [quality] * rows if isinstance(quality, int) else quality
+        times = time if isinstance(time, pa.Array) else pa.array(time, pa.int64()).cast(TIME)
+        ids = pa.nulls(rows, pa.string()) if event_id is None else pa.array(event_id, pa.string())
+        columns = [*names, times, kind, number, text, pa.array(qualities, pa.int8()), ids]
+        return cls(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+
+    @classmethod
+    def concat(cls, batches: Sequence["Batch"]) -> "Batch":
+        """All rows of ``batches``, in order."""
+        if len(batches) == 1:
+            return batches[0]
+        table = pa.Table.from_batches([b.columns for b in batches], SCHEMA)
+        return cls(_one(table.unify_dictionaries()))
+
+    def slice(self, start: int, rows: int) -> "Batch":
+        """``rows`` readings from ``start``; no copy."""
+        return Batch(self.columns.slice(start, rows))
+
+    def readings(self) -> Iterator[Reading]:
+        """One :class:`Reading` a row, for places where speed does not matter."""
+        columns = self.columns.set_column(5, "time", self.columns["time"].cast(pa.int64()))
+        for row in columns.to_pylist():
+            yield Reading(
+                device=row["device"],
+                metric=row["metric"],
+                time=row["time"],
+                value=value_of(row["kind"], row["value"], row["text"]),
+                site=row["site"],
+                zone=row["zone"],
+                labels=msgspec.json.decode(row["labels"]),
+                quality=row["quality"],
+                event_id=row["event_id"],
+            )
+
+
+def value_of(kind: int, number: float | None, text: str | None) -> Value:
+    """The value that the columns ``kind``, ``value`` and ``text`` hold: what came in, type included."""
+    match kind:
+        case Kind.NUMBER:
+            return number
+        case Kind.INTEGER:
+            return int(text) if text is not None else int(cast(float, number))
+        case Kind.BOOLEAN:
+            return bool(number)
+        case Kind.TEXT:
+            return text
+        case Kind.JSON:
+            return cast(Value, msgspec.json.decode(cast(str, text)))
+    return None
+
+
+def label_text(labels: Mapping[str, str]) -> str:
+    """Labels as they stand in a batch: JSON with sorted keys, ``{}`` for none."""
+    return msgspec.json.encode(labels, order="sorted").decode() if labels else "{}"
+
+
+def _names(column: Names, rows: int) -> pa.Array:
+    if isinstance(column, str):
+        return pa.DictionaryArray.from_arrays(
+            pa.repeat(pa.scalar(0, pa.int32()), rows), pa.array([column], pa.string())
+        )
+    array = column if isinstance(column, pa.Array) else pa.array(column, pa.string())
+    return array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+
+
+_KIND_OF: Final[dict[type, Kind]] = {
+    float: Kind.NUMBER,
+    int: Kind.INTEGER,
+    bool: Kind.BOOLEAN,
+    str: Kind.TEXT,
+    list: Kind.JSON,
+    dict: Kind.JSON,
+    type(None): Kind.NONE,
+}
+
+
+def _values(values: Sequence[Value]) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """The columns ``kind``, ``value`` and ``text`` of ``values``."""
+    rows = len(values)
+    types = set(map(type, values))
+    if types == {float}:
+        return pa.repeat(pa.scalar(0, pa.int8()), rows), pa.array(values, pa.float64()), pa.nulls(rows, pa.string())
+    kinds = pa.array([_KIND_OF[type(v)] for v in values], pa.int8())
+    if types <= {float, int} and all(-_EXACT <= v <= _EXACT for v in values if type(v) is int):
+        return kinds, pa.array([float(cast(float, v)) for v in values], pa.float64()), pa.nulls(rows, pa.string())
+    numbers = [float(v) if isinstance(v, float | int) else None for v in values]
+    return kinds, pa.array(numbers, pa.float64()), pa.array([_text(v) for v in values], pa.string())
+
+
+def _text(value: Value) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | dict):
+        return msgspec.json.encode(value).decode()
+    if type(value) is int and not -_EXACT <= value <= _EXACT:
+        return str(value)
+    return None
+
+
+def _one(table: pa.Table) -> pa.RecordBatch:
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], SCHEMA)
+
+
+# On the wire and in frames: u32 length of the names, the names (five JSON arrays of text), zeros up to a multiple of
+# eight, then the rows as one Arrow IPC record batch message, with the names as indices.
+_LENGTH: Final = struct.Struct("<I")
+
+
+def encode(batch: Batch) -> bytes:
+    """``batch`` in bytes; :func:`decode` gives it back."""
+    columns = [batch.columns.column(i) for i in range(len(SCHEMA))]
+    for i in range(len(NAMES)):
+        if len(columns[i].dictionary) > len(batch):  # a slice of something larger: keep only the names it uses
+            columns[i] = columns[i].cast(pa.string()).dictionary_encode()
+    names = msgspec.json.encode([c.dictionary.to_pylist() for c in columns[: len(NAMES)]])
+    arrays = [c.indices for c in columns[: len(NAMES)]] + columns[len(NAMES) :]
+    rows = pa.RecordBatch.from_arrays(arrays, schema=_ON_WIRE).serialize()
+    padding = -(_LENGTH.size + len(names)) % 8
+    return b"".join((_LENGTH.pack(len(names)), names, bytes(padding), rows))
+
+
+_decode_names = msgspec.json.Decoder(tuple[list[str], list[str], list[str], list[str], list[str]]).decode
+
+
+def decode(data: bytes | memoryview | pa.Buffer) -> Batch:
+    """The batch that ``data`` holds, whoever sent it: bounds, types and UTF-8 are checked, or :class:`Invalid`."""
+    view = memoryview(data)
+    try:
+        (length,) = _LENGTH.unpack_from(view)
+        names = _decode_names(view[_LENGTH.size : _LENGTH.size + length])
+        start = _LENGTH.size + length
+        start += -start % 8
+        rows = pa.ipc.read_record_batch(pa.py_buffer(view[start:]), _ON_WIRE)
+        rows.validate(full=True)
+        encoded = [
+            pa.DictionaryArray.from_arrays(rows.column(i), pa.array(names[i], pa.string())) for i in range(len(NAMES))
+        ]
+        columns = pa.RecordBatch.from_arrays(encoded + rows.columns[len(NAMES) :], schema=SCHEMA)
+    except (struct.error, msgspec.DecodeError, pa.ArrowException, ValueError, OSError, IndexError) as error:
+        raise Invalid(Problem(None, "batch", f"not a batch in Sonde's encoding ({error})"), syntax=True) from None
+    for name in (*NAMES, "time", "kind", "quality"):
+        if columns[name].null_count:
+            raise Invalid(Problem(None, name, "empty in some rows; every reading needs one"))
+    return Batch(columns)
