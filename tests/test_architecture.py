@@ -22,7 +22,7 @@ def part(name: str) -> str:
     for adapter in ADAPTERS:
         if name == adapter or name.startswith(adapter + "."):
             return adapter
-    return name.split(".")[0]
+    return name.split(".", maxsplit=1)[0]
 
 
 def imports(path: Path) -> set[str]:

@@ -6,7 +6,6 @@ answer's columns of time have the type ``timestamp[us, UTC]``.
 
 from dataclasses import dataclass
 
-
 import pyarrow as pa
 
 from sonde.clock import Micros
