@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Final
+from typing import Final, cast
 
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
@@ -112,7 +112,20 @@ def read_header(data: bytes | memoryview, *, file: str = "frame", offset: int = 
         raise NewerFormat(f"{file} holds a frame of version {version}; this Sonde reads up to {VERSION}")
     if length > MAX_BODY_BYTES:
         raise Damaged(f"a frame announces {length} bytes", file=file, offset=offset)
-    return Header(codec, *fields, key.rstrip(b"\0").decode(), wrapped, length, checksum)
+    entries, readings, log_time, number, session, previous = fields
+    return Header(
+        codec=codec,
+        entries=entries,
+        readings=readings,
+        log_time=log_time,
+        number=number,
+        session=session,
+        previous=previous,
+        key=key.rstrip(b"\0").decode(),
+        wrapped=wrapped,
+        length=length,
+        checksum=checksum,
+    )
 
 
 def check_body(header: Header, body: bytes | memoryview, *, file: str = "frame", offset: int = 0) -> None:
@@ -261,7 +274,7 @@ _ZSTD: Final = pa.Codec("zstd", compression_level=1)
 
 
 def _compress(body: bytes) -> bytes:
-    return _SIZE.pack(len(body)) + _ZSTD.compress(body, asbytes=True)
+    return _SIZE.pack(len(body)) + cast(bytes, _ZSTD.compress(body, asbytes=True))
 
 
 def _decompress(data: bytes) -> pa.Buffer:

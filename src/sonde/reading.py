@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 import pyarrow as pa
@@ -81,7 +81,7 @@ NAMES: Final = ("device", "metric", "site", "zone", "labels")
 _ON_WIRE: Final = pa.schema([(f.name, pa.int32() if f.name in NAMES else f.type) for f in SCHEMA])
 _EXACT: Final = 2**53
 
-Names = str | Sequence[str] | pa.Array
+Names: TypeAlias = str | Sequence[str] | pa.Array
 
 
 @dataclass(frozen=True, slots=True)
