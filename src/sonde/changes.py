@@ -57,7 +57,11 @@ class Series(NamedTuple):
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """How far one lane of one epoch of a node has come. ``holes`` are seqs that have not come: first, last, readings."""
+    """How far one lane of one epoch of a node has come.
+
+    ``holes`` are seqs that have not come: first, last, readings; ``before`` says for each hole how many readings the
+    stream has before it, so that a hole can be filled from the middle without losing count.
+    """
 
     source: str
     epoch: str
@@ -65,6 +69,7 @@ class Stream(msgspec.Struct, frozen=True):
     seq: int
     count: int
     holes: tuple[tuple[int, int, int], ...] = ()
+    before: tuple[int, ...] = ()
 
 
 class LedgerLine(msgspec.Struct, frozen=True):
