@@ -1,0 +1,23 @@
+"""The configuration: one model for the whole file, and where its values come from.
+
+``load`` gives :class:`Loaded`: the :class:`Settings`, the origin of each value, warnings, and what is wrong.
+"""
+
+from sonde.config.load import DEFAULT, Fault, Loaded, is_loopback, load
+from sonde.config.model import Settings
+from sonde.config.named import Rule, Sensor
+from sonde.config.write import as_file, as_rows, as_tables
+
+__all__ = [
+    "DEFAULT",
+    "Fault",
+    "Loaded",
+    "Rule",
+    "Sensor",
+    "Settings",
+    "as_file",
+    "as_rows",
+    "as_tables",
+    "is_loopback",
+    "load",
+]

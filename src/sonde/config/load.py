@@ -1,0 +1,283 @@
+"""From what people gave to :class:`Settings`: older names, precedence, bounds, and errors that say what would be right."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from sonde.config import older
+from sonde.config.key import Section, is_later, is_secret
+from sonde.config.model import NAMED, Settings, default_sections, fields, section_class
+from sonde.config.named import KINDS, Rule, Sensor
+from sonde.config.sections import SECTIONS
+from sonde.config.sources import (
+    Given,
+    from_environment,
+    from_file,
+    from_options,
+    read_secret,
+    sections_of,
+    variable_of,
+)
+from sonde.errors import Hold
+
+DEFAULT: Final = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that is wrong, and where it was said."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What was found: the settings, unless something is wrong with them; where each value came from; what to know."""
+
+    settings: Settings | None = None
+    origins: dict[tuple[str, str], str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    file: Path | None = None
+
+    def settled(self) -> Settings:
+        """The settings; :class:`Hold` with what is wrong first."""
+        if self.settings is not None:
+            return self.settings
+        more = len(self.faults) - 1
+        hint = f"There {'is 1' if more == 1 else f'are {more}'} more: sonde config check" if more else ""
+        raise Hold(str(self.faults[0]), hint=hint)
+
+    def origin(self, section: str, key: str) -> str:
+        return self.origins.get((section, key), DEFAULT)
+
+
+def load(file: Path | None = None, environment: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> Loaded:
+    """Settings from ``--set`` over the environment over the file over the defaults.
+
+    :class:`Hold` if the file or an option cannot be read at all; what is wrong inside them is in the result's ``faults``.
+    """
+    loaded = Loaded(file=file)
+    named = [s for s in sections_of(file) if "." in s] if file and file.is_file() else []
+    layers = [
+        from_file(file) if file else [],
+        from_environment(environment or {}, named),
+        from_options(options),
+    ]
+    texts: dict[str, dict[str, str]] = {section: {} for section in default_sections()}
+    for prefix, sections in NAMED.items():
+        for name, keys in sections.items():
+            texts[f"{prefix}.{name}"].update(keys)
+    spoken: dict[tuple[str, str], str] = {}
+    for section in named:
+        texts.setdefault(section, {})
+    for layer in layers:
+        _take(layer, texts, spoken, loaded)
+    _expand_old_sensor(texts, spoken, loaded)
+    _check_names(texts, spoken, loaded)
+    if not loaded.faults:
+        _validate(texts, spoken, loaded)
+    return loaded
+
+
+def _take(
+    layer: Iterable[Given], texts: dict[str, dict[str, str]], spoken: dict[tuple[str, str], str], loaded: Loaded
+) -> None:
+    """Put one layer over those before it; within a layer a key's own name comes before an older one."""
+    own: set[tuple[str, str]] = set()
+    for given in sorted(layer, key=lambda g: g.name in older.names()):
+        meant = older.meaning(given.name, given.text)
+        if meant is None:
+            settings = _own(given)
+        else:
+            settings = list(meant.settings)
+            if meant.warning:
+                loaded.warnings.append(f"{_place(given)} {meant.warning}")
+            if meant.fault:
+                loaded.faults.append(Fault(_place(given), meant.fault))
+        for section, key, text in settings:
+            place = (section, key)
+            if meant is not None and place in own:
+                if texts[section][key] != text:
+                    loaded.warnings.append(f"{_place(given)} is not used: {spoken[place]} says something else")
+                continue
+            if meant is None:
+                own.add(place)
+            texts.setdefault(section, {})[key] = text
+            loaded.origins[place] = given.where if given.where == given.spoken else _origin(given)
+            spoken[place] = _place(given)
+
+
+def _own(given: Given) -> list[tuple[str, str, str]]:
+    """A key by its own name; ``…_file`` of a secret is read."""
+    section, _, key = given.name.rpartition(".")
+    plain = key.removesuffix("_file")
+    known = fields(section)
+    if key != plain and key not in known and plain in known and is_secret(known[plain]):
+        return [(section, plain, read_secret(given.text, given.spoken))]
+    return [(section, key, given.text)]
+
+
+def _origin(given: Given) -> str:
+    return f"{given.where} ({given.spoken})" if given.name in older.names() else given.where
+
+
+def _place(given: Given) -> str:
+    if given.where == given.spoken or given.spoken.startswith("--set"):
+        return given.spoken
+    return f"{given.where}: {given.spoken}"
+
+
+def _expand_old_sensor(texts: dict[str, dict[str, str]], spoken: dict[tuple[str, str], str], loaded: Loaded) -> None:
+    old = texts.pop("sensor", None)
+    if not old or set(old) - {"name", "rate"}:
+        if old:
+            texts["sensor"] = old
+        return
+    name = old.get("name", "").strip() or "sensor"
+    section = f"sensor.{name}"
+    where = next(w for (s, _), w in loaded.origins.items() if s == "sensor")
+    for key, text in older.old_sensor(name, old.get("rate", "")).items():
+        if key not in texts.setdefault(section, {}):
+            texts[section][key] = text
+            loaded.origins[section, key] = where
+            spoken[section, key] = spoken.get(("sensor", "rate" if key == "rate" else "name"), where)
+
+
+def _check_names(texts: Mapping[str, Mapping[str, str]], spoken: Mapping[tuple[str, str], str], loaded: Loaded) -> None:
+    for section, keys in texts.items():
+        kind = keys.get("kind", "").strip().lower() if section.startswith("sensor.") else ""
+        place = loaded.origins.get((section, next(iter(keys), "")), "")
+        where = spoken.get((section, next(iter(keys), "")), "") or str(loaded.file or place)
+        if section == "":
+            for key in keys:  # a variable that names nothing
+                loaded.faults.append(Fault(spoken["", key], f"is no setting{_nearest_variable(key, texts)}"))
+        elif section_class(section, kind) is None and not section.startswith("sensor."):
+            loaded.faults.append(Fault(where, f"there is no section [{section}]{_nearest(section, _sections())}"))
+        elif section.startswith("sensor.") and not _known_kind(section, kind):
+            wrong = f"{kind!r} is no kind of sensor" if kind else "its kind is missing"
+            loaded.faults.append(
+                Fault(spoken.get((section, "kind"), where), f"[{section}] {wrong}; there are {', '.join(KINDS)}")
+            )
+        else:
+            known = fields(section, kind)
+            for key in keys:
+                if key not in known:
+                    loaded.faults.append(
+                        Fault(spoken.get((section, key), where), f"there is no such key{_nearest(key, known)}")
+                    )
+
+
+def _known_kind(section: str, kind: str) -> bool:
+    return section_class(section, {"simulator": "building", "demo": "device"}.get(kind, kind)) is not None
+
+
+def _sections() -> list[str]:
+    return [*SECTIONS, "sensor.NAME", "rule.NAME", *(f"{p}.{n}" for p, names in NAMED.items() for n in names)]
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    close = difflib.get_close_matches(name, names, 1, 0.5)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
+
+
+def _nearest_variable(variable: str, texts: Mapping[str, Mapping[str, str]]) -> str:
+    known = [variable_of(section, key) for section in texts if section for key in fields(section)]
+    close = difflib.get_close_matches(variable, known, 1, 0.5)
+    return f"; did you mean {close[0]}?" if close else "; `sonde config show` lists all settings"
+
+
+def _validate(texts: Mapping[str, Mapping[str, str]], spoken: Mapping[tuple[str, str], str], loaded: Loaded) -> None:
+    parts: dict[str, Section] = {}
+    for section, keys in texts.items():
+        given = {"kind": section.removeprefix("sensor."), **keys} if section.startswith("sensor.") else dict(keys)
+        kind = given.get("kind", "").strip().lower()
+        cls = section_class(section, {"simulator": "building", "demo": "device"}.get(kind, kind))
+        assert cls is not None
+        try:
+            parts[section] = cls.model_validate(given)
+        except ValidationError as error:
+            loaded.faults.extend(_faults(error, section, cls, keys, spoken, loaded))
+    _refuse_later(parts, spoken, loaded)
+    if not loaded.faults:
+        settings = _assemble(parts)
+        _check_together(settings, spoken, loaded)
+        if not loaded.faults:
+            loaded.settings = settings
+
+
+def _faults(
+    error: ValidationError,
+    section: str,
+    cls: type[Section],
+    keys: Mapping[str, str],
+    spoken: Mapping[tuple[str, str], str],
+    loaded: Loaded,
+) -> Iterable[Fault]:
+    for problem in error.errors(include_url=False):
+        message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        if not problem["loc"]:
+            where = next((spoken[section, key] for key in keys if (section, key) in spoken), "")
+            yield Fault(_section_place(where) or str(loaded.file or ""), f"[{section}] {message}")
+            continue
+        key = str(problem["loc"][0])
+        shown = "" if is_secret(cls.model_fields[key]) or key == "url" else f" = {keys.get(key, '').strip()}"
+        yield Fault(spoken.get((section, key), f"[{section}] {key}") + shown, message)
+
+
+def _section_place(where: str) -> str:
+    return where.rsplit(": [", 1)[0] if ": [" in where else where
+
+
+def _refuse_later(parts: Mapping[str, Section], spoken: Mapping[tuple[str, str], str], loaded: Loaded) -> None:
+    for section, part in parts.items():
+        for key, info in type(part).model_fields.items():
+            if is_later(info) and getattr(part, key) != info.default:
+                loaded.faults.append(
+                    Fault(spoken[section, key], "this version runs embedded only, without Kafka; take it out")
+                )
+
+
+def _assemble(parts: Mapping[str, Any]) -> Settings:
+    sensors: dict[str, Sensor] = {}
+    rules: dict[str, Rule] = {}
+    for section, part in parts.items():
+        prefix, _, name = section.partition(".")
+        if prefix == "sensor":
+            sensors[name] = part
+        elif prefix == "rule":
+            rules[name] = part
+    return Settings(**{s: parts[s] for s in SECTIONS}, sensors=sensors, rules=rules)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reachable from this machine only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_together(settings: Settings, spoken: Mapping[tuple[str, str], str], loaded: Loaded) -> None:
+    host = settings.server.host
+    if is_loopback(host):
+        return
+    if settings.auth.anonymous_scopes:
+        loaded.faults.append(
+            Fault(
+                spoken["auth", "anonymous_scopes"],
+                f"is allowed on loopback only, and [server] host is {host}; take one of them out",
+            )
+        )
+    if spoken.get(("server", "host")) == "HOST":
+        loaded.warnings.append(f"HOST makes Sonde listen on {host}, beyond this machine")

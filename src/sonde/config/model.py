@@ -1,0 +1,60 @@
+"""The whole configuration as one value: :class:`Settings`."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
+
+from sonde.config.key import Section
+from sonde.config.named import DEFAULT_RULES, DEFAULT_SENSORS, KINDS, Rule, Sensor
+from sonde.config.sections import SECTIONS, Api, Auth, Kafka, Log, Node, Process, Server, Sink, Store
+
+
+class Settings(BaseModel):
+    """All sections. ``sensors`` and ``rules`` go by the name in ``[sensor.NAME]`` and ``[rule.NAME]``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    server: Server
+    auth: Auth
+    sink: Sink
+    log: Log
+    store: Store
+    process: Process
+    node: Node
+    api: Api
+    kafka: Kafka
+    sensors: Mapping[str, Sensor]
+    rules: Mapping[str, Rule]
+
+
+NAMED: Final = {"sensor": DEFAULT_SENSORS, "rule": DEFAULT_RULES}
+"""The kinds of sections that have a name of their own, with those that are there by default."""
+
+
+def section_class(section: str, kind: str = "") -> type[Section] | None:
+    """The class of ``[section]``; for a sensor, that of its ``kind``. None if there is no such section."""
+    if section in SECTIONS:
+        return SECTIONS[section]
+    prefix, _, name = section.partition(".")
+    if not name:
+        return None
+    if prefix == "rule":
+        return Rule
+    if prefix == "sensor":
+        return KINDS.get(kind or name)
+    return None
+
+
+def fields(section: str, kind: str = "") -> Mapping[str, FieldInfo]:
+    """The keys of a section; for a sensor of unknown kind, those that any sensor has."""
+    found = section_class(section, kind)
+    if found is None and section.startswith("sensor."):
+        return {name: info for each in KINDS.values() for name, info in each.model_fields.items()}
+    return found.model_fields if found else {}
+
+
+def default_sections() -> list[str]:
+    """All sections that are there if nobody says anything, in their order."""
+    return [*SECTIONS, *(f"{prefix}.{name}" for prefix, names in NAMED.items() for name in names)]

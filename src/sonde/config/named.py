@@ -1,0 +1,159 @@
+"""The sections that may be there many times, each with a name: ``[sensor.NAME]`` and ``[rule.NAME]``."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, model_validator
+
+from sonde.config.key import Section, key
+from sonde.config.values import Flag, MaybeNumber, MaybeSpan, Span, Words
+
+
+def _kind(given: object) -> str:
+    """``simulator`` and ``demo`` are what people say for the building and the demo device."""
+    word = str(given).strip().lower()
+    return {"simulator": "building", "demo": "device"}.get(word, word)
+
+
+class Sensor(Section):
+    """What gives readings."""
+
+    kind: str = key("", "What it is: host, building, device, replay or function.")
+    enabled: Flag = key(True, "Whether it runs.")
+    interval: MaybeSpan = key(None, "Time from one reading to the next.", gt=0, le=86_400)
+    rate: MaybeNumber = key(None, "Readings asked for in a second, in place of interval.", gt=0, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _one_of_rate_and_interval(self) -> "Sensor":
+        if self.interval is not None and self.rate is not None:
+            raise ValueError("interval and rate say the same; keep one of them")
+        return self
+
+    @property
+    def period(self) -> float:
+        """Seconds from one reading to the next."""
+        if self.rate is not None:
+            return 1.0 / self.rate
+        return self.interval if self.interval is not None else 1.0
+
+
+class Host(Sensor):
+    """This machine: CPU by core, memory, disks, network, temperatures where there are any."""
+
+    kind: Annotated[Literal["host"], BeforeValidator(_kind)] = key("host", "host")
+    interval: MaybeSpan = key(None, "Time from one reading to the next; 1s if rate is not set either.", gt=0, le=86_400)
+    device: str = key("", "Name of the device; empty: this machine's name.")
+
+
+class Building(Sensor):
+    """A simulated office building: 3 sites of 5 zones of 3 devices, with CO2, temperature, humidity and people."""
+
+    kind: Annotated[Literal["building"], BeforeValidator(_kind)] = key("building", "building")
+    interval: MaybeSpan = key(None, "Time from one reading to the next, in place of rate.", gt=0, le=86_400)
+    rate: MaybeNumber = key(
+        None, "Readings a second; 5 if interval is not set either.", older=("EVENTS_PER_SECOND",), gt=0, le=1_000_000
+    )
+    seed: int = key(1, "The same seed gives the same building again.", ge=0)
+
+    @property
+    def period(self) -> float:
+        return super().period if self.rate or self.interval else 0.2
+
+
+class Device(Sensor):
+    """The demo device: temperature, pressure, humidity and a status."""
+
+    kind: Annotated[Literal["device"], BeforeValidator(_kind)] = key("device", "device")
+    enabled: Flag = key(False, "Whether it runs.")
+    interval: MaybeSpan = key(
+        None,
+        "Time from one reading to the next; 2s if rate is not set either.",
+        older=("TELEMETRY_INTERVAL",),
+        ge=0.1,
+        le=60,
+    )
+    device: str = key("", "Name of the device; empty: the section's name.")
+    seed: int = key(1, "The same seed gives the same readings again.", ge=0)
+
+    @property
+    def period(self) -> float:
+        return super().period if self.rate or self.interval else 2.0
+
+
+class Replay(Sensor):
+    """Readings from CSV or Parquet files, with the times that they have there."""
+
+    kind: Annotated[Literal["replay"], BeforeValidator(_kind)] = key("replay", "replay")
+    files: Words = key((), "CSV or Parquet files.", example="readings.csv")
+    device: str = key("", "Name of the device, if the files do not say.")
+    time_column: str = key("", "Column with the time; empty: found by its name.")
+    timezone: str = key("", "Zone of times without an offset, such as Europe/Brussels.")
+    speed: str = key("1", "How many times faster than it was; max: as fast as it goes.")
+    loop: Flag = key(False, "Whether to begin again at the end.")
+
+
+class Function(Sensor):
+    """A callable of your own that gives readings."""
+
+    kind: Annotated[Literal["function"], BeforeValidator(_kind)] = key("function", "function")
+    function: str = key("", "The callable, as module:function.", example="boiler:read", pattern=r"^$|^[\w.]+:[\w.]+$")
+    device: str = key("", "Name of the device, if the callable does not say; empty: the section's name.")
+
+
+KINDS: Final[Mapping[str, type[Sensor]]] = {
+    "host": Host,
+    "building": Building,
+    "device": Device,
+    "replay": Replay,
+    "function": Function,
+}
+
+
+class Rule(Section):
+    """An alert: what must hold of a series, for how long, and when it is over."""
+
+    metric: str = key("", "Metric that the rule watches.", example="co2")
+    type: Literal["above", "below", "outside"] = key("above", "What must hold of a value.")
+    threshold: MaybeNumber = key(None, "The value to be above or below.")
+    low: MaybeNumber = key(None, "Lower end, for outside.")
+    high: MaybeNumber = key(None, "Upper end, for outside.")
+    duration: Span = key(0.0, "How long it must hold before the alert fires.", ge=0, le=30 * 86_400)
+    clear: MaybeNumber = key(None, "The value at which the alert is over; empty: the threshold.")
+    severity: Literal["info", "warning", "critical"] = key("warning", "How bad it is.")
+    message: str = key("", "What to tell people.", max_length=500)
+    device: str = key("*", "Pattern of the devices.", min_length=1)
+    site: str = key("*", "Pattern of the sites.", min_length=1)
+    zone: str = key("*", "Pattern of the zones.", min_length=1)
+    enabled: Flag = key(True, "Whether the rule is there.")
+
+    @model_validator(mode="after")
+    def _has_what_its_type_needs(self) -> "Rule":
+        if not self.metric:
+            raise ValueError("metric is missing: name the metric to watch")
+        if self.type == "outside":
+            if self.low is None or self.high is None or self.low >= self.high:
+                raise ValueError("outside needs low and high, low being the lesser")
+        elif self.threshold is None:
+            raise ValueError(f"{self.type} needs a threshold")
+        numbers = [n for n in (self.threshold, self.low, self.high, self.clear) if n is not None]
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError("its numbers should be finite")
+        if self.clear is not None and self.threshold is not None:
+            above = self.type == "above" and self.clear > self.threshold
+            if above or (self.type == "below" and self.clear < self.threshold):
+                raise ValueError("clear lies on the wrong side of threshold: the alert would be over at once")
+        return self
+
+
+DEFAULT_SENSORS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "host": {"kind": "host"},
+    "building": {"kind": "building"},
+    "device": {"kind": "device"},
+}
+
+DEFAULT_RULES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "co2": {"metric": "co2", "threshold": "1000", "message": "CO2 is high: air the room"},
+    "temperature": {"metric": "temperature", "threshold": "30", "message": "It is too warm"},
+    "humidity": {"metric": "humidity", "threshold": "80", "message": "The air is too damp"},
+}

@@ -1,0 +1,243 @@
+"""The sections of the configuration that are there once each."""
+
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
+
+from sonde.config.key import Section, key
+from sonde.config.values import Flag, Size, Span, Spans, Words
+
+_NONE: Final = SecretStr("")
+_DAY: Final = 86_400.0
+_SCOPES: Final = frozenset({"ingest", "read", "command", "admin"})
+
+
+def _scopes(words: tuple[str, ...]) -> tuple[str, ...]:
+    wrong = sorted(set(words) - _SCOPES)
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is no scope; there are ingest, read, command and admin")
+    return words
+
+
+def _origins(words: tuple[str, ...]) -> tuple[str, ...]:
+    for word in words:
+        parts = urlsplit(word)
+        if word == "*" or parts.scheme not in {"http", "https"} or not parts.netloc or parts.path not in {"", "/"}:
+            raise ValueError(f"{word!r} is no origin; one looks like https://dash.example.org, and * is not allowed")
+    return tuple(word.rstrip("/") for word in words)
+
+
+def _sink_url(given: object) -> str:
+    """The sink's address; what older installations wrote with the path of the route, or without ``http://``, is meant."""
+    text = str(given).strip().rstrip("/")
+    if not text:
+        return ""
+    url = text if "://" in text else f"http://{text}"
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("should be the address of a sink such as https://sonde.example.org:8000")
+    for path in ("/telemetry", "/ingest", "/uplink"):
+        url = url.removesuffix(path)
+    return url
+
+
+def _windows(widths: tuple[float, ...]) -> tuple[float, ...]:
+    for width in widths:
+        if width < 1 or width != int(width) or _DAY % width:
+            raise ValueError("should be whole seconds that divide a day, such as 5m, 15m, 1h")
+    if not widths or len(set(widths)) != len(widths):
+        raise ValueError("should name one width or more, each once")
+    return tuple(sorted(widths))
+
+
+def _log_url(text: str) -> str:
+    return _embedded(text, "file:", "Kafka as the log")
+
+
+def _store_url(text: str) -> str:
+    url = _embedded(text, "duckdb:", "PostgreSQL as the store")
+    if url != "duckdb:":
+        raise ValueError("should be duckdb: alone; the embedded store lies in the data directory")
+    return url
+
+
+def _embedded(text: str, scheme: str, other: str) -> str:
+    """``text`` if it has the scheme of the embedded part; never quoted, since such an address may hold a password."""
+    if not text.startswith(scheme):
+        raise ValueError(
+            f"should begin with {scheme} since this version runs embedded only, without {other}; take it out"
+        )
+    return text
+
+
+class Server(Section):
+    """Where Sonde listens."""
+
+    host: str = key(
+        "127.0.0.1",
+        "Address to listen on. Loopback is reachable from this machine only; 0.0.0.0 is every network.",
+        older=("telemetry_sink_server.bind_address", "HOST"),
+        min_length=1,
+    )
+    port: int = key(
+        8000,
+        "Port to listen on; 0 takes any free one.",
+        older=("telemetry_sink_server.port", "PORT"),
+        ge=0,
+        le=65535,
+    )
+    max_connections: int = key(
+        1000, "Connections open at the same time; more are turned away.", older=("MAX_CONNECTIONS",), ge=1, le=100_000
+    )
+    origins: Annotated[Words, AfterValidator(_origins)] = key(
+        (),
+        "Other web origins whose pages may ask this server (CORS and WebSocket).",
+        older=("FRONTEND_URL",),
+        example="https://dash.example.org",
+    )
+    header_timeout: Span = key(10.0, "Time for a request's headers to arrive.", gt=0, le=3600)
+    body_timeout: Span = key(30.0, "Time for a request's body to arrive.", gt=0, le=3600)
+
+
+class Auth(Section):
+    """Who may do what without a token. Everyone else needs one: `sonde token create`."""
+
+    anonymous_scopes: Annotated[Words, AfterValidator(_scopes)] = key(
+        (), "Scopes that callers on this machine have without a token: ingest, read.", example="read"
+    )
+
+
+class Sink(Section):
+    """How much the sink takes in."""
+
+    max_body: Size = key(32 << 20, "Largest body of a request, as it travels.", ge=1024, le=256 << 20)
+    max_decompressed: Size = key(64 << 20, "Largest body of a request, decompressed.", ge=1024, le=256 << 20)
+    bytes_per_second: Size = key(
+        1 << 30,
+        "Budget of all callers together.",
+        older=("telemetry_sink_rate_limit.limit_bytes_per_sec",),
+        ge=1,
+    )
+    burst: Size = key(
+        2 << 30,
+        "What all callers together may send at once after a pause.",
+        older=("telemetry_sink_rate_limit.capacity_bytes",),
+        ge=1,
+    )
+    token_bytes_per_second: Size = key(1 << 30, "Budget of one token.", ge=1)
+    token_burst: Size = key(2 << 30, "What one token may send at once after a pause.", ge=1)
+    future_limit: Span = key(_DAY, "How far ahead of this machine's clock a reading may be.", ge=0, le=366 * _DAY)
+
+
+class Log(Section):
+    """The log: the truth, encrypted."""
+
+    url: Annotated[str, AfterValidator(_log_url)] = key(
+        "file:",
+        "Where the log is. file: is the folder log of the data directory, file:/path another one.",
+    )
+    codec: Literal["aes-gcm", "fernet", "plain"] = key("aes-gcm", "How frames are sealed.")
+    encryption_key: SecretStr = key(
+        _NONE,
+        "Master key, 32 bytes in base64; several separated by commas: the first seals, all open. "
+        "Empty: keys.json in the data directory, made on the first start.",
+        older=("telemetry_sink_logging.encryption_key",),
+    )
+    segment: Size = key(64 << 20, "Size at which a new segment file begins.", ge=1 << 20, le=1 << 30)
+    reserve: Size = key(256 << 20, "Free disk space below which nothing more is taken in (503).", ge=0)
+
+
+class Store(Section):
+    """The store: what questions are answered from. It can be made again from the log."""
+
+    url: Annotated[str, AfterValidator(_store_url)] = key(
+        "duckdb:", "Where the store is. duckdb: is the folder store of the data directory.", older=("DATABASE_URL",)
+    )
+    memory: Size = key(300 << 20, "Memory that the database may use.", ge=64 << 20)
+    hot_readings: int = key(2_000_000, "Readings kept in the database before they are sealed into a part.", ge=1000)
+    hot_time: Span = key(600.0, "Time after which readings are sealed into a part.", ge=1, le=_DAY)
+
+
+class Process(Section):
+    """What is made of the readings."""
+
+    windows: Annotated[Spans, AfterValidator(_windows)] = key(
+        (300.0, 900.0), "Widths of the windows that are kept for every series; each divides a day."
+    )
+    remember: Span = key(7 * _DAY, "How long identities are remembered, to recognise what is sent twice.", ge=60)
+    remember_most: int = key(20_000_000, "The most identities that are remembered.", ge=1000)
+
+
+class Node(Section):
+    """The node: the part beside the sensors, which keeps readings until a sink has them."""
+
+    sink: Annotated[str, BeforeValidator(_sink_url)] = key(
+        "",
+        "Address of the sink that `sonde node` sends to.",
+        older=("telemetry_sink.endpoint",),
+        example="https://sonde.example.org:8000",
+    )
+    token: SecretStr = key(_NONE, "Token with the scope ingest; its name is the node's name.")
+    outbox: Size = key(10**9, "Most bytes that wait in the outbox; then the oldest make way.", ge=1 << 20)
+    codec: Literal["aes-gcm", "fernet", "plain"] = key("aes-gcm", "How the outbox is sealed.")
+    encryption_key: SecretStr = key(
+        _NONE, "Master key of the outbox, as in [log]. Empty: keys.json beside the outbox, made on the first start."
+    )
+    initial_delay: Span = key(
+        0.5,
+        "First wait after the sink could not be reached; it doubles.",
+        older=("retry.initial_delay",),
+        gt=0,
+        le=3600,
+    )
+    max_delay: Span = key(
+        30.0, "Longest wait before the sink is tried again.", older=("retry.max_delay",), gt=0, le=_DAY
+    )
+
+    @model_validator(mode="after")
+    def _delays_in_order(self) -> "Node":
+        if self.initial_delay > self.max_delay:
+            raise ValueError("initial_delay should not be longer than max_delay")
+        return self
+
+
+class Api(Section):
+    """Questions."""
+
+    clear_history: Flag = key(
+        False,
+        "Whether /historical-data shows only what came after the start. Nothing is deleted.",
+        older=("CLEAR_HISTORY_ON_RESTART",),
+    )
+    sql_time: Span = key(10.0, "Time that one SQL question may take.", gt=0, le=3600)
+    sql_rows: int = key(100_000, "Most rows of an answer in SQL.", ge=1, le=10_000_000)
+
+
+class Kafka(Section):
+    """Apache Kafka as the log. This version runs embedded only: these are understood, and refused when set."""
+
+    bootstrap_servers: str = key("", "Brokers.", older=("KAFKA_BOOTSTRAP_SERVERS",), later=True)
+    security_protocol: str = key("", "How to connect.", older=("KAFKA_SECURITY_PROTOCOL",), later=True)
+    sasl_mechanism: str = key("", "How to sign in.", older=("KAFKA_SASL_MECHANISM",), later=True)
+    sasl_username: str = key("", "User.", older=("KAFKA_SASL_USERNAME",), later=True)
+    sasl_password: SecretStr = key(_NONE, "Password.", older=("KAFKA_SASL_PASSWORD",), later=True)
+    ssl_ca: str = key("", "Certificates of the authority (PEM).", older=("KAFKA_SSL_CA",), later=True)
+    ssl_cert: str = key("", "Certificate of this client (PEM).", older=("KAFKA_SSL_CERT",), later=True)
+    ssl_key: SecretStr = key(_NONE, "Private key of this client (PEM).", older=("KAFKA_SSL_KEY",), later=True)
+    topic: str = key("telemetry.events", "Topic of the log.", older=("KAFKA_TOPIC",), later=True)
+    topic_dlq: str = key("telemetry.dlq", "Topic of what was set aside.", older=("KAFKA_TOPIC_DLQ",), later=True)
+    group_id: str = key("sonde", "Group of the processors.", older=("KAFKA_GROUP_ID",), later=True)
+
+
+SECTIONS: Final[dict[str, type[Section]]] = {
+    "server": Server,
+    "auth": Auth,
+    "sink": Sink,
+    "log": Log,
+    "store": Store,
+    "process": Process,
+    "node": Node,
+    "api": Api,
+    "kafka": Kafka,
+}

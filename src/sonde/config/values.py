@@ -1,0 +1,133 @@
+"""The kinds of values that settings have: how each is read from text, and how it is written back."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, cast
+
+from pydantic import BeforeValidator
+
+_SPANS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_SIZES: Final = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
+    "tib": 1 << 40,
+}
+_FLAGS: Final = {
+    "yes": True,
+    "true": True,
+    "on": True,
+    "1": True,
+    "no": False,
+    "false": False,
+    "off": False,
+    "0": False,
+}
+_NUMBER: Final = re.compile(r"([0-9]+(?:[._][0-9]+)*)\s*([A-Za-z]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a value is described to a person, and how it is written."""
+
+    name: str
+    text: Callable[[Any], str]
+
+
+def parse_span(given: object) -> float:
+    """``90``, ``250ms``, ``5m``, ``24h``, ``7d`` in seconds."""
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return float(given)
+    number, unit = _split(given, "a span of time such as 30s, 5m or 7d")
+    if (unit or "s") not in _SPANS:
+        raise ValueError(f"{unit!r} is no unit of time; use us, ms, s, m, h, d or w")
+    return number * _SPANS[unit or "s"]
+
+
+def span_text(seconds: float) -> str:
+    """Seconds in the largest unit that stays a whole number."""
+    for unit, size in sorted(_SPANS.items(), key=lambda item: -item[1]):
+        count = seconds / size
+        if seconds and unit != "w" and abs(count - round(count)) < 1e-9 and round(count) > 0:
+            return f"{round(count)}{unit}"
+    return f"{seconds:g}s"
+
+
+def parse_size(given: object) -> int:
+    """``512``, ``64MiB``, ``1GB`` in bytes."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        return given
+    number, unit = _split(given, "a number of bytes such as 512, 64MiB or 1GB")
+    if unit.lower() not in _SIZES:
+        raise ValueError(f"{unit!r} is no unit of size; use B, kB, MB, GB, TB, KiB, MiB, GiB or TiB")
+    return round(number * _SIZES[unit.lower()])
+
+
+def size_text(size: int) -> str:
+    """Bytes in the largest unit that stays a whole number."""
+    for unit in ("TB", "GB", "MB", "TiB", "GiB", "MiB", "KiB", "kB"):
+        if size and size % _SIZES[unit.lower()] == 0:
+            return f"{size // _SIZES[unit.lower()]}{unit}"
+    return str(size)
+
+
+def parse_flag(given: object) -> bool:
+    """``yes`` or ``no``, also ``true``, ``on``, ``1`` and their opposites."""
+    if isinstance(given, bool):
+        return given
+    flag = _FLAGS.get(str(given).strip().lower())
+    if flag is None:
+        raise ValueError("should be yes or no")
+    return flag
+
+
+def parse_words(given: object) -> tuple[str, ...]:
+    """Words separated by commas or spaces."""
+    if isinstance(given, tuple | list):
+        return tuple(str(word) for word in given)
+    return tuple(re.split(r"[\s,]+", str(given).strip(" ,\t\n"))) if str(given).strip(" ,\t\n") else ()
+
+
+def _split(given: object, expected: str) -> tuple[float, str]:
+    match = _NUMBER.fullmatch(str(given).strip())
+    if match is None:
+        raise ValueError(f"should be {expected}")
+    return float(match[1].replace("_", "")), match[2]
+
+
+def _optional(parse: Callable[[object], Any]) -> Callable[[object], Any]:
+    return lambda given: None if given is None or str(given).strip() == "" else parse(given)
+
+
+def _spans(given: object) -> tuple[float, ...]:
+    return tuple(parse_span(word) for word in parse_words(given))
+
+
+def _maybe(text: Callable[[Any], str]) -> Callable[[Any], str]:
+    return lambda value: "" if value is None else text(value)
+
+
+def _number_text(value: float) -> str:
+    return f"{value:.15g}"
+
+
+_SPAN: Final = Form("time span", _maybe(span_text))
+_SIZE: Final = Form("size", _maybe(size_text))
+_NUMBER_FORM: Final = Form("number", _maybe(_number_text))
+
+Span = Annotated[float, BeforeValidator(parse_span), _SPAN]
+MaybeSpan = Annotated[float | None, BeforeValidator(_optional(parse_span)), _SPAN]
+Size = Annotated[int, BeforeValidator(parse_size), _SIZE]
+Flag = Annotated[bool, BeforeValidator(parse_flag), Form("yes or no", lambda value: "yes" if value else "no")]
+Words = Annotated[tuple[str, ...], BeforeValidator(parse_words), Form("list", ", ".join)]
+Spans = Annotated[
+    tuple[float, ...], BeforeValidator(_spans), Form("list of time spans", lambda v: ", ".join(map(span_text, v)))
+]
+MaybeNumber = Annotated[float | None, BeforeValidator(_optional(lambda given: float(cast(str, given)))), _NUMBER_FORM]

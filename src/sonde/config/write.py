@@ -1,0 +1,125 @@
+"""The configuration in writing: the commented ``config.ini``, the rows of ``sonde config show``, the tables of the docs."""
+
+import base64
+import secrets
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from sonde.config.key import Section, example, is_secret, kind_text, older, value_text
+from sonde.config.load import Loaded
+from sonde.config.model import NAMED, fields, section_class
+from sonde.config.named import KINDS, Rule
+from sonde.config.sections import SECTIONS
+from sonde.config.sources import variable_of
+from sonde.keyring import KEY_BYTES
+
+_HEAD: Final = """\
+# Settings of Sonde. Take the ; away from a line and change it; what begins with ; is the default.
+# Each setting is also an environment variable, as in SONDE_SERVER_PORT=8000, and an option: --set server.port=8000.
+# Secrets may be in files of their own: SONDE_NODE_TOKEN_FILE=/run/secrets/token, or here: token_file = /run/secrets/token.
+# `sonde config check` says what is wrong, `sonde config show` what is in force and where it came from.
+"""
+
+_GENERATED: Final = {("log", "encryption_key"), ("node", "encryption_key")}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One setting in force: where it stands, its value as text (a secret masked), where that came from."""
+
+    section: str
+    key: str
+    value: str
+    origin: str
+
+
+def new_key() -> str:
+    """A master key as it stands in a configuration."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+
+
+def as_file() -> str:
+    """A commented ``config.ini`` with every setting and fresh secrets."""
+    return _HEAD + "".join(_section_text(*section) for section in _sections())
+
+
+def as_rows(loaded: Loaded) -> Iterator[Row]:
+    """Every setting in force."""
+    settings = loaded.settled()
+    parts: dict[str, Section] = {section: getattr(settings, section) for section in SECTIONS}
+    parts |= {f"sensor.{name}": sensor for name, sensor in settings.sensors.items()}
+    parts |= {f"rule.{name}": rule for name, rule in settings.rules.items()}
+    for section, part in parts.items():
+        for key, info in type(part).model_fields.items():
+            yield Row(section, key, value_text(info, getattr(part, key)), loaded.origin(section, key))
+
+
+def as_tables() -> str:
+    """Every key in Markdown, a table for each section: for ``docs/configuration.md``."""
+    documented = [(s, s, cls) for s, cls in SECTIONS.items()]
+    documented += [(f"sensor.NAME, kind = {kind}", f"sensor.{kind}", cls) for kind, cls in KINDS.items()]
+    documented += [("rule.NAME", "rule.co2", Rule)]
+    return "\n".join(_table(title, section, cls) for title, section, cls in documented)
+
+
+def _sections() -> list[tuple[str, dict[str, str]]]:
+    named = [
+        (f"{p}.{name}", {k: str(v) for k, v in keys.items()})
+        for p, all_ in NAMED.items()
+        for name, keys in all_.items()
+    ]
+    return [*((section, {}) for section in SECTIONS), *named]
+
+
+def _section_text(section: str, keys: dict[str, str]) -> str:
+    cls = section_class(section)
+    assert cls is not None
+    lines = ["", "", *_comment(_described(cls)), f"[{section}]"]
+    for key, info in fields(section).items():
+        value = keys.get(key, value_text(info, info.default))
+        such = f", such as {example(info)}" if example(info) else ""
+        lines += ["", *_comment(f"{info.description} ({kind_text(info)}{such})".replace("\\", ""))]
+        if (section, key) in _GENERATED:
+            lines.append(f"{key} = {new_key()}")
+        else:
+            lines.append(f";{key} = {value}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, 118, initial_indent="# ", subsequent_indent="# ")
+
+
+def _table(title: str, section: str, cls: type[Section]) -> str:
+    lines = [f"### `[{title}]`", "", _described(cls), "", "| key | value | default | meaning |", "|---|---|---|---|"]
+    for key, info in cls.model_fields.items():
+        default = value_text(info, info.default)
+        also = f" Older names: {', '.join(_code(_older_text(n)) for n in older(info))}." if older(info) else ""
+        lines.append(f"| `{key}` | {kind_text(info)} | {_code(default)} | {info.description}{also} |")
+    return "\n".join([*lines, ""])
+
+
+def _older_text(name: str) -> str:
+    section, dot, key = name.rpartition(".")
+    return f"[{section}] {key}" if dot else name
+
+
+def _described(cls: type[Section]) -> str:
+    return " ".join((cls.__doc__ or "").split())
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def variables() -> list[str]:
+    """The environment variable of every key that is there by default; of secrets the ``…_FILE`` too."""
+    found = []
+    for section, _ in _sections():
+        for key, info in fields(section).items():
+            found.append(variable_of(section, key))
+            if is_secret(info):
+                found.append(variable_of(section, f"{key}_file"))
+    return found
