@@ -1,0 +1,202 @@
+"""Who may do what: every door asks here, whatever protocol it speaks.
+
+Scopes are ``ingest``, ``read``, ``command`` and ``admin``; admin implies the others. Wrong tokens are counted for each
+address and slowed: after a few, that address waits before another unknown token is looked at. Tokens that were right a
+short while ago pass all the same, so a neighbour's mistakes lock nobody out.
+"""
+
+import fnmatch
+import ipaddress
+import re
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+from sonde.clock import DAY, SECOND, Clock, Micros
+from sonde.errors import Forbidden, NotFound, Throttled, Unauthenticated
+from sonde.metrics import Metrics
+from sonde.ports import Control, Credential
+from sonde.token import Token, digest, new_secret
+
+SCOPES: Final = ("ingest", "read", "command", "admin")
+LINK_LASTS: Final[Micros] = 3600 * SECOND
+COOKIE_LASTS: Final[Micros] = 7 * DAY
+
+_REMEMBERED: Final = 10_000  # tokens, and addresses with wrong tokens
+_WRONG_AT_ONCE: Final = 10
+_SECONDS_A_WRONG_ONE: Final = 6.0
+
+
+class Access:
+    """Checks tokens, links and cookies against a control database. Any thread may call it.
+
+    A credential is looked up again after ``cache_seconds``, so a revocation is seen within that time. ``anonymous`` are
+    the scopes that callers on this machine have without a token.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        clock: Clock,
+        *,
+        anonymous: frozenset[str] = frozenset(),
+        cache_seconds: float = 1.0,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._control = control
+        self._clock = clock
+        self._anonymous = Credential("anonymous", "anonymous", anonymous)
+        self._cache_seconds = cache_seconds
+        self._known: dict[bytes, tuple[Credential, float]] = {}
+        self._cookies: dict[bytes, tuple[Credential, float]] = {}
+        self._wrong = _WrongTokens(clock, metrics or Metrics())
+
+    def check(self, token: str | None, scope: str, address: str) -> Credential:
+        """Whose ``token`` it is. :class:`Unauthenticated` if nobody's, :class:`Forbidden` if it lacks ``scope``,
+        :class:`Throttled` after too many wrong ones from ``address``."""
+        if token is None:
+            return self._without_token(scope, address)
+        return self._checked(self._known, digest(token), scope, address, lambda: self._look_up(token))
+
+    def check_cookie(self, value: str, scope: str, address: str) -> Credential:
+        """Whose sign-in cookie it is; the same errors as :meth:`check`."""
+        key = digest(value)
+        return self._checked(self._cookies, key, scope, address, lambda: self._take("cookie", key))
+
+    def make_link(self, credential_id: str) -> str:
+        """The secret of a new one-time sign-in link; good for an hour."""
+        if not any(c.id == credential_id for c in self._control.tokens()):
+            raise NotFound(f"no token has the id {credential_id!r}", hint="sonde token list shows them")
+        return self._new_session("link", credential_id, LINK_LASTS)
+
+    def sign_in(self, secret: str, address: str = "") -> str:
+        """Use a link up; the value of a cookie that is good for a week."""
+        self._wrong.check(address)
+        credential = self._take("link", digest(secret))
+        if credential is None:
+            self._wrong.count(address)
+            raise Unauthenticated(
+                "this sign-in link was used before, or is too old", hint="Make a new one: sonde token link"
+            )
+        return self._new_session("cookie", credential.id, COOKIE_LASTS)
+
+    def _new_session(self, kind: str, credential_id: str, lasts: Micros) -> str:
+        secret = new_secret()
+        self._control.put_session(digest(secret), kind, credential_id, self._clock.now() + lasts)
+        return secret
+
+    def _without_token(self, scope: str, address: str) -> Credential:
+        if self._anonymous.scopes and _is_loopback(address):
+            return _with_scope(self._anonymous, scope)
+        raise Unauthenticated(
+            "this needs a token and none was given", hint="Send the header Authorization: Bearer sonde_…"
+        )
+
+    def _checked(
+        self,
+        cache: dict[bytes, tuple[Credential, float]],
+        key: bytes,
+        scope: str,
+        address: str,
+        look_up: Callable[[], Credential | None],
+    ) -> Credential:
+        now = self._clock.monotonic()
+        cached = cache.get(key)
+        if cached is not None and now - cached[1] < self._cache_seconds:
+            credential = cached[0]
+        else:
+            if cached is None:
+                self._wrong.check(address)
+            found = look_up()
+            if found is None or found.revoked:
+                cache.pop(key, None)
+                self._wrong.count(address)
+                raise Unauthenticated("this token is not known, or was revoked", hint="Make one: sonde token create")
+            if len(cache) >= _REMEMBERED:
+                cache.clear()
+            cache[key] = (found, now)
+            credential = found
+        if credential.expires is not None and credential.expires <= self._clock.now():
+            raise Unauthenticated("this token has expired", hint="Make a new one: sonde token create")
+        return _with_scope(credential, scope)
+
+    def _look_up(self, text: str) -> Credential | None:
+        try:
+            return self._control.find_token(Token.parse(text).digest)
+        except Unauthenticated:
+            return None
+
+    def _take(self, kind: str, key: bytes) -> Credential | None:
+        return self._control.take_session(key, kind, self._clock.now())
+
+
+def may_write(credential: Credential, device: str) -> bool:
+    """Whether a credential's patterns cover ``device``."""
+    return not credential.devices or _covers(credential.devices, device)
+
+
+@lru_cache(maxsize=65_536)
+def _covers(patterns: tuple[str, ...], device: str) -> bool:
+    return _expression(patterns).match(device) is not None
+
+
+@lru_cache(maxsize=1_024)
+def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns))
+
+
+def _with_scope(credential: Credential, scope: str) -> Credential:
+    if scope in credential.scopes or "admin" in credential.scopes:
+        return credential
+    raise Forbidden(
+        f"this token may not {scope}; it may {', '.join(sorted(credential.scopes)) or 'do nothing'}",
+        hint=f"Make one that may: sonde token create NAME --scope {scope}",
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
+
+
+def _neighbourhood(address: str) -> str:
+    """What counts as one address: an IPv6 network of 64 bits, since a single host may have all of it."""
+    if ":" not in address:
+        return address
+    try:
+        found = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address
+    return str(found.ipv4_mapped or ipaddress.IPv6Network((found, 64), strict=False).network_address)
+
+
+class _WrongTokens:
+    """For each address, the moment at which its wrong tokens are forgiven."""
+
+    def __init__(self, clock: Clock, metrics: Metrics) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._forgiven: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def check(self, address: str) -> None:
+        wait = self._forgiven.get(_neighbourhood(address), 0.0) - self._clock.monotonic()
+        after = wait - (_WRONG_AT_ONCE - 1) * _SECONDS_A_WRONG_ONE
+        if after > 0:
+            self._metrics.wrong_tokens.inc()
+            raise Throttled("too many wrong tokens from this address", hint="Check the token, then wait", after=after)
+
+    def count(self, address: str) -> None:
+        self._metrics.wrong_tokens.inc()
+        now = self._clock.monotonic()
+        with self._lock:
+            if len(self._forgiven) >= _REMEMBERED:  # an attack from everywhere: the oldest make way
+                self._forgiven.pop(next(iter(self._forgiven)))
+            place = _neighbourhood(address)
+            self._forgiven[place] = max(self._forgiven.pop(place, now), now) + _SECONDS_A_WRONG_ONE
