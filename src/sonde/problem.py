@@ -1,0 +1,85 @@
+"""An error as a caller on HTTP sees it: status, headers and problem JSON (RFC 9457)."""
+
+import math
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from sonde.errors import (
+    Conflict,
+    Forbidden,
+    Hold,
+    Invalid,
+    NotFound,
+    Reject,
+    Retry,
+    SondeError,
+    Throttled,
+    TooLarge,
+    Unauthenticated,
+    Unsupported,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_SECONDS: Final = 1.0  # when an error does not say after how long
+HOLD_SECONDS: Final = 60.0
+
+_STATUS: Final[tuple[tuple[type[SondeError], int], ...]] = (
+    (Throttled, 429),
+    (Retry, 503),
+    (Hold, 503),
+    (Unauthenticated, 401),
+    (Forbidden, 403),
+    (NotFound, 404),
+    (Conflict, 409),
+    (TooLarge, 413),
+    (Unsupported, 415),
+    (Reject, 422),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemAnswer:
+    """What goes out: ``content`` is JSON of :data:`MEDIA_TYPE`."""
+
+    status: int
+    content: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def answer_problem(error: SondeError) -> ProblemAnswer:
+    """The answer for an error of Sonde. ``detail`` says what happened and what to do about it."""
+    status = _status(error)
+    more: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    if isinstance(error, Invalid):
+        more = {"field": error.problem.field}
+        if error.problem.index is not None:
+            more["index"] = error.problem.index
+    elif isinstance(error, Conflict) and error.known is not None:
+        more = {"known": error.known}
+    elif isinstance(error, Retry | Hold):
+        headers["Retry-After"] = str(retry_after(error))
+    elif isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="sonde"'
+    return ProblemAnswer(status, problem_json(status, str(error), **more), headers)
+
+
+def problem_json(status: int, detail: str, **more: Any) -> bytes:
+    """Problem JSON with a status, what happened, and further members."""
+    return msgspec.json.encode({"title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more})
+
+
+def retry_after(error: Retry | Hold) -> int:
+    """Whole seconds, at least one, after which a caller may try again."""
+    if isinstance(error, Hold):
+        return int(HOLD_SECONDS)
+    return max(1, math.ceil(RETRY_SECONDS if error.after is None else error.after))
+
+
+def _status(error: SondeError) -> int:
+    if isinstance(error, Invalid) and error.syntax:
+        return 400
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
