@@ -6,6 +6,7 @@
 from sonde.config.load import DEFAULT, Fault, Loaded, is_loopback, load
 from sonde.config.model import Settings
 from sonde.config.named import Rule, Sensor
+from sonde.config.values import master_keys
 from sonde.config.write import as_file, as_rows, as_tables
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "as_tables",
     "is_loopback",
     "load",
+    "master_keys",
 ]

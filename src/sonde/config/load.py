@@ -15,12 +15,12 @@ from sonde.config.model import NAMED, Settings, default_sections, fields, sectio
 from sonde.config.named import KINDS, Rule, Sensor
 from sonde.config.sections import SECTIONS
 from sonde.config.sources import (
+    File,
     Given,
     from_environment,
-    from_file,
     from_options,
+    read_file,
     read_secret,
-    sections_of,
     variable_of,
 )
 from sonde.errors import Hold
@@ -67,19 +67,17 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None,
     :class:`Hold` if the file or an option cannot be read at all; what is wrong inside them is in the result's ``faults``.
     """
     loaded = Loaded(file=file)
-    named = [s for s in sections_of(file) if "." in s] if file and file.is_file() else []
+    said = read_file(file) if file else File()
     layers = [
-        from_file(file) if file else [],
-        from_environment(environment or {}, named),
+        said.given,
+        from_environment(environment or {}, [s for s in said.sections if "." in s]),
         from_options(options),
     ]
-    texts: dict[str, dict[str, str]] = {section: {} for section in default_sections()}
-    for prefix, sections in NAMED.items():
-        for name, keys in sections.items():
-            texts[f"{prefix}.{name}"].update(keys)
+    texts = _defaults()
+    for section in said.sections:
+        if section not in older.sections():
+            texts.setdefault(section, {})
     spoken: dict[tuple[str, str], str] = {}
-    for section in named:
-        texts.setdefault(section, {})
     for layer in layers:
         _take(layer, texts, spoken, loaded)
     _expand_old_sensor(texts, spoken, loaded)
@@ -87,6 +85,14 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None,
     if not loaded.faults:
         _validate(texts, spoken, loaded)
     return loaded
+
+
+def _defaults() -> dict[str, dict[str, str]]:
+    texts: dict[str, dict[str, str]] = {section: {} for section in default_sections()}
+    for prefix, sections in NAMED.items():
+        for name, keys in sections.items():
+            texts[f"{prefix}.{name}"].update(keys)
+    return texts
 
 
 def _take(
@@ -165,9 +171,7 @@ def _check_names(texts: Mapping[str, Mapping[str, str]], spoken: Mapping[tuple[s
             loaded.faults.append(Fault(where, f"there is no section [{section}]{_nearest(section, _sections())}"))
         elif section.startswith("sensor.") and not _known_kind(section, kind):
             wrong = f"{kind!r} is no kind of sensor" if kind else "its kind is missing"
-            loaded.faults.append(
-                Fault(spoken.get((section, "kind"), where), f"[{section}] {wrong}; there are {', '.join(KINDS)}")
-            )
+            loaded.faults.append(Fault(spoken.get((section, "kind"), where), f"{wrong}; there are {', '.join(KINDS)}"))
         else:
             known = fields(section, kind)
             for key in keys:
@@ -193,7 +197,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _nearest_variable(variable: str, texts: Mapping[str, Mapping[str, str]]) -> str:
     known = [variable_of(section, key) for section in texts if section for key in fields(section)]
-    close = difflib.get_close_matches(variable, known, 1, 0.5)
+    close = difflib.get_close_matches(variable, known, 1, 0.75)
     return f"; did you mean {close[0]}?" if close else "; `sonde config show` lists all settings"
 
 

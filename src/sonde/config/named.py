@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, model_validator
 
@@ -146,13 +146,13 @@ class Rule(Section):
         return self
 
 
-DEFAULT_SENSORS: Final[Mapping[str, Mapping[str, Any]]] = {
+DEFAULT_SENSORS: Final[Mapping[str, Mapping[str, str]]] = {
     "host": {"kind": "host"},
     "building": {"kind": "building"},
     "device": {"kind": "device"},
 }
 
-DEFAULT_RULES: Final[Mapping[str, Mapping[str, Any]]] = {
+DEFAULT_RULES: Final[Mapping[str, Mapping[str, str]]] = {
     "co2": {"metric": "co2", "threshold": "1000", "message": "CO2 is high: air the room"},
     "temperature": {"metric": "temperature", "threshold": "30", "message": "It is too warm"},
     "humidity": {"metric": "humidity", "threshold": "80", "message": "The air is too damp"},

@@ -116,6 +116,12 @@ def names() -> frozenset[str]:
     return frozenset({*same(), *CHANGED, *SENSOR})
 
 
+@cache
+def sections() -> frozenset[str]:
+    """The sections that only older files have."""
+    return frozenset(name.split(".")[0] for name in names() if "." in name)
+
+
 def meaning(name: str, text: str) -> Meant | None:
     """What an older name means; None if it is not one."""
     if name in CHANGED:

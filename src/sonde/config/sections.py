@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
 from sonde.config.key import Section, key
-from sonde.config.values import Flag, Size, Span, Spans, Words
+from sonde.config.values import Flag, Keys, Size, Span, Spans, Words
 
 _NONE: Final = SecretStr("")
 _DAY: Final = 86_400.0
@@ -138,7 +138,7 @@ class Log(Section):
         "Where the log is. file: is the folder log of the data directory, file:/path another one.",
     )
     codec: Literal["aes-gcm", "fernet", "plain"] = key("aes-gcm", "How frames are sealed.")
-    encryption_key: SecretStr = key(
+    encryption_key: Keys = key(
         _NONE,
         "Master key, 32 bytes in base64; several separated by commas: the first seals, all open. "
         "Empty: keys.json in the data directory, made on the first start.",
@@ -181,7 +181,7 @@ class Node(Section):
     token: SecretStr = key(_NONE, "Token with the scope ingest; its name is the node's name.")
     outbox: Size = key(10**9, "Most bytes that wait in the outbox; then the oldest make way.", ge=1 << 20)
     codec: Literal["aes-gcm", "fernet", "plain"] = key("aes-gcm", "How the outbox is sealed.")
-    encryption_key: SecretStr = key(
+    encryption_key: Keys = key(
         _NONE, "Master key of the outbox, as in [log]. Empty: keys.json beside the outbox, made on the first start."
     )
     initial_delay: Span = key(

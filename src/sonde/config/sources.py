@@ -30,7 +30,15 @@ class Given:
     spoken: str  # the name as the user knows it: [server] port, SONDE_SERVER_PORT, --set server.port
 
 
-def from_file(path: Path) -> list[Given]:
+@dataclass(frozen=True, slots=True)
+class File:
+    """A configuration file as it stands: the names of its sections, empty ones too, and what it says."""
+
+    sections: tuple[str, ...] = ()
+    given: tuple[Given, ...] = ()
+
+
+def read_file(path: Path) -> File:
     """What a file says. :class:`Hold` if it cannot be read as one."""
     parser = configparser.ConfigParser(
         interpolation=None,
@@ -47,17 +55,13 @@ def from_file(path: Path) -> list[Given]:
         raise Hold(_syntax_text(path, error)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise Hold(f"{path} cannot be read ({error})", hint="It has to be a text file in UTF-8") from None
-    lines = _lines(text)
-    return [
+    lines = {(section, key): number for section, key, number in _scan(text)}
+    given = (
         Given(f"{section}.{key}", value, f"{path}:{lines.get((section, key), 1)}", f"[{section}] {key}")
         for section in parser.sections()
         for key, value in parser.items(section)
-    ]
-
-
-def sections_of(path: Path) -> list[str]:
-    """The names of all sections of a file, empty ones too."""
-    return [m[1] for m in re.finditer(r"^\[([^\]]+)\]", path.read_text("utf-8-sig"), re.MULTILINE)]
+    )
+    return File(tuple(parser.sections()), tuple(given))
 
 
 def from_environment(environment: Mapping[str, str], known: Sequence[str]) -> list[Given]:
@@ -138,10 +142,6 @@ def _name_of(variable: str, variables: Mapping[str, str]) -> str | None:
             if variable.endswith(f"_{key.upper()}") and name:
                 return f"{prefix}.{name.lower()}.{key}"
     return None
-
-
-def _lines(text: str) -> dict[tuple[str, str], int]:
-    return {(section, key): number for section, key, number in _scan(text)}
 
 
 def _scan(text: str) -> Iterator[tuple[str, str, int]]:

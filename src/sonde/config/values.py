@@ -1,11 +1,14 @@
 """The kinds of values that settings have: how each is read from text, and how it is written back."""
 
+import base64
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+from sonde.keyring import KEY_BYTES
 
 _SPANS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SIZES: Final = {
@@ -30,7 +33,8 @@ _FLAGS: Final = {
     "off": False,
     "0": False,
 }
-_NUMBER: Final = re.compile(r"([0-9]+(?:[._][0-9]+)*)\s*([A-Za-z]*)")
+_STANDARD: Final = str.maketrans("-_", "+/")
+_NUMBER: Final = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,26 @@ def parse_words(given: object) -> tuple[str, ...]:
     return tuple(re.split(r"[\s,]+", str(given).strip(" ,\t\n"))) if str(given).strip(" ,\t\n") else ()
 
 
+def master_keys(secret: SecretStr) -> tuple[bytes, ...]:
+    """The keys that a secret holds: each 32 bytes in base64, of either alphabet; separated by commas or spaces."""
+    found = []
+    for word in parse_words(secret.get_secret_value()):
+        try:
+            found.append(base64.b64decode(word.translate(_STANDARD), validate=True))
+        except ValueError:
+            raise ValueError("should be in base64, 44 characters a key; `sonde init` writes a fresh one") from None
+        if len(found[-1]) != KEY_BYTES:
+            raise ValueError(
+                f"should be {KEY_BYTES} bytes in base64, and has {len(found[-1])}; `sonde init` writes one"
+            )
+    return tuple(found)
+
+
+def _checked_keys(secret: SecretStr) -> SecretStr:
+    master_keys(secret)
+    return secret
+
+
 def _split(given: object, expected: str) -> tuple[float, str]:
     match = _NUMBER.fullmatch(str(given).strip())
     if match is None:
@@ -104,6 +128,13 @@ def _split(given: object, expected: str) -> tuple[float, str]:
 
 def _optional(parse: Callable[[object], Any]) -> Callable[[object], Any]:
     return lambda given: None if given is None or str(given).strip() == "" else parse(given)
+
+
+def _number(given: object) -> float:
+    try:
+        return float(str(given))
+    except ValueError:
+        raise ValueError("should be a number") from None
 
 
 def _spans(given: object) -> tuple[float, ...]:
@@ -130,4 +161,5 @@ Words = Annotated[tuple[str, ...], BeforeValidator(parse_words), Form("list", ",
 Spans = Annotated[
     tuple[float, ...], BeforeValidator(_spans), Form("list of time spans", lambda v: ", ".join(map(span_text, v)))
 ]
-MaybeNumber = Annotated[float | None, BeforeValidator(_optional(lambda given: float(cast(str, given)))), _NUMBER_FORM]
+MaybeNumber = Annotated[float | None, BeforeValidator(_optional(_number)), _NUMBER_FORM]
+Keys = Annotated[SecretStr, AfterValidator(_checked_keys)]
