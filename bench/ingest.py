@@ -22,12 +22,10 @@ from bench.load import Result, send
 from bench.readings import Readings
 from bench.servers import Server, influxdb, sonde, victoria_metrics
 
-UNLIMITED = ("--set", "limits.bytes_per_second=10000000000", "--set", "limits.burst_bytes=10000000000")
-
 
 def ours(directory: Path, bodies: list[bytes], content_type: str, rows: int, connections: int) -> float:
     """Readings a second, from the first request until all are in an answer."""
-    with sonde(directory, *UNLIMITED) as server:
+    with sonde(directory) as server:
         before = server.processor_seconds()
         start = time.perf_counter()
         headers = {**server.headers, "Content-Type": content_type}
@@ -102,7 +100,7 @@ end
 
 def single(seconds: int, connections: int = 64) -> None:
     """One reading a request; each is answered when it is durable."""
-    with tempfile.TemporaryDirectory() as name, sonde(Path(name), *UNLIMITED) as server:
+    with tempfile.TemporaryDirectory() as name, sonde(Path(name)) as server:
         script = Path(name) / "one.lua"
         script.write_text(WRK.replace("TOKEN", server.token))
         url = f"http://127.0.0.1:{server.port}"

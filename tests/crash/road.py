@@ -1,0 +1,231 @@
+"""A real ``sonde up``, a client that notes what was confirmed, and the invariants to check after any fault."""
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+START_TIME = 1_790_000_000_000_000
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    """Return when ``condition`` holds; fail naming ``what`` after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Up:
+    """``sonde up`` on one data directory and port, started and killed as often as a test likes."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.data = directory / "data"
+        self.port = free_port()
+        self.output = directory / "up.log"
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self.token = ""
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "sonde", "up", "--data", str(self.data), "--port", str(self.port), "--plain"]
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen([*command, *self._options], stdout=output, stderr=subprocess.STDOUT)
+        wait_for(self._ready, "sonde up answering again (I4)")
+        if not self.token:
+            self.token = create_token(self.data, "test", "--scope", "admin")
+
+    def _ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.output.read_text()[-3000:]
+        try:
+            return self.request("GET", "/health/live")[0] == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is finished, nothing is written any more."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(15)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            all_headers = {"Authorization": f"Bearer {self.token}", **(headers or {})} if self.token else headers or {}
+            connection.request(method, path, body, all_headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except http.client.HTTPException as error:
+            raise ConnectionError(str(error)) from error
+        finally:
+            connection.close()
+
+    def sql(self, text: str) -> list[list[Any]]:
+        status, body = self.request("POST", "/sql", json.dumps({"sql": text}).encode(), JSON)
+        assert status == 200, body
+        rows: list[list[Any]] = json.loads(body)["rows"]
+        return rows
+
+    def get(self, path: str) -> Any:
+        status, body = self.request("GET", path)
+        assert status == 200, body
+        return json.loads(body)
+
+    def wait_until_all_is_stored(self) -> None:
+        """Until the processor has come to the end of the log."""
+        wait_for(lambda: self._lag() == 0, "the processor reaching the end of the log (I4)", 60)
+
+    def _lag(self) -> float:
+        status, body = self.request("GET", "/metrics")
+        assert status == 200
+        lags = [line for line in body.decode().splitlines() if line.startswith("sonde_processor_lag_frames ")]
+        return float(lags[0].split()[1])
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def create_token(data: Path, name: str, *options: str) -> str:
+    command = [sys.executable, "-m", "sonde", "token", "create", name, "--data", str(data), *options]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@dataclass
+class Client:
+    """Sends small batches, each known by its body, again and again until they are confirmed; notes both."""
+
+    up: Up
+    name: str
+    rows: int = 20
+    sent: set[int] = field(default_factory=set)
+    confirmed: set[int] = field(default_factory=set)
+    retried: int = 0
+    refusals: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def run(self, stop: threading.Event) -> None:
+        number = 0
+        while not stop.is_set():
+            body = self._body(number)
+            self.sent.add(number)
+            while not self._try(number, body):
+                self.retried += 1
+                if stop.wait(0.02):
+                    return
+            number += 1
+
+    def _body(self, number: int) -> bytes:
+        first = number * self.rows
+        readings = [
+            {
+                "device": self.name,
+                "metric": f"m{i % 3}",
+                "value": float(first + i),
+                "time": START_TIME + (first + i) * 50_000 - (40_000_000 if i % 10 == 0 else 0),
+            }
+            for i in range(self.rows)
+        ]
+        return json.dumps(readings).encode()
+
+    def _try(self, number: int, body: bytes) -> bool:
+        try:
+            status, answer = self.up.request("POST", "/telemetry", body, JSON)
+        except OSError:
+            return False
+        if status == 202:
+            self.confirmed.add(number)
+            return True
+        if status not in {429, 503}:
+            self.refusals.append((status, answer))
+        return False
+
+    def check(self) -> None:
+        """I1 and I2: what was confirmed is stored exactly once, and nothing that was not sent."""
+        assert not self.refusals, self.refusals[:3]
+        stored = self.up.sql(
+            f"select cast(value as bigint), count(*) from readings where device = '{self.name}' group by 1"
+        )
+        twice = [value for value, count in stored if count != 1]
+        assert not twice, f"stored more than once (I1): {twice[:5]}"
+        values = {int(value) for value, _ in stored}
+        missing = {n * self.rows + i for n in self.confirmed for i in range(self.rows)} - values
+        assert not missing, f"confirmed and not stored (I1): {sorted(missing)[:5]}"
+        invented = values - {n * self.rows + i for n in self.sent for i in range(self.rows)}
+        assert not invented, f"stored and never sent (I2): {sorted(invented)[:5]}"
+
+
+@contextlib.contextmanager
+def clients(up: Up, count: int) -> Iterator[list[Client]]:
+    """``count`` clients under way."""
+    stop = threading.Event()
+    made = [Client(up, f"client-{i}") for i in range(count)]
+    threads = [threading.Thread(target=client.run, args=(stop,)) for client in made]
+    for thread in threads:
+        thread.start()
+    try:
+        yield made
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def check_windows(up: Up) -> None:
+    """I3: windows equal a batch computation over the readings, which I1 and I2 hold against the log."""
+    differing = up.sql(
+        """
+        with batch as (
+          select device, metric, site, zone, labels, width,
+                 time_bucket(to_seconds(case width when '5m' then 300 else 900 end), time) as start,
+                 count(*) as n, sum(value) as s, min(value) as lo, max(value) as hi
+          from readings, (values ('5m'), ('15m')) as widths(width)
+          where kind <= 2 and quality in (0, 2) group by all)
+        select count(*) from batch b full join windows w
+          on (b.device, b.metric, b.site, b.zone, b.labels, b.width, b.start)
+           = (w.device, w.metric, w.site, w.zone, w.labels, w.width, w.start)
+        where b.n is distinct from w.count or b.lo is distinct from w.min or b.hi is distinct from w.max
+           or abs(b.s - w.sum) > 1e-6 * greatest(1, abs(b.s)) or b.n is null or w.count is null
+        """
+    )
+    assert differing == [[0]], "windows differ from a batch computation (I3)"
+
+
+def check_ledger(up: Up, *, complete: bool = True) -> None:
+    """I5: the sums close, they agree with what is stored, and nothing is missing once everything has arrived."""
+    lines = up.get("/ledger")
+    rows = lines if isinstance(lines, list) else lines["ledger"]
+    for line in rows:
+        parts = sum(line[k] for k in ("stored", "duplicate", "refused", "set_aside", "lost", "missing"))
+        assert line["sent"] == parts, line
+        assert not complete or line["missing"] == 0, line
+    assert sum(line["stored"] for line in rows) == up.sql("select count(*) from readings")[0][0]
+
+
+def seed() -> int:
+    """A fresh seed, or the one to repeat, from SONDE_TEST_SEED; say it when a test fails."""
+    return int(os.environ.get("SONDE_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
