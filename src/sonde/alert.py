@@ -1,0 +1,236 @@
+"""The life of an alert, without I/O.
+
+Readings that come in order of time drive an alert forward. Late ones do not: what a stretch of them would have raised is
+history, a *retroactive* alert that is stored as resolved. A late stretch and a forward alert that would touch stay two
+alerts. A stretch that may still go on is remembered in a pending row, its *trace*, named by :func:`trace_of`.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from sonde.changes import Alert, Series
+from sonde.clock import SECOND, Micros
+from sonde.errors import Conflict
+from sonde.rule import BUILDING_RULES, WATCHES, Bools, Floats, Rule
+
+__all__ = ["BUILDING_RULES", "RETROACTIVE_AFTER", "TRANSITIONS", "Outcome", "Rule", "advance", "follow", "follow_late"]
+
+Times = npt.NDArray[np.int64]
+
+RETROACTIVE_AFTER: Final[Micros] = 60 * SECOND
+"""An alert that a reading this much older than its frame opens is history, not news."""
+
+RETRACTED: Final = "retracted"  # not a state: the row goes
+TRACE: Final = "late-"
+
+TRANSITIONS: Final[Mapping[tuple[str, str], str]] = {
+    ("pending", "lasted"): "firing",
+    ("pending", "contradicted"): RETRACTED,
+    ("pending", "rule removed"): RETRACTED,
+    ("firing", "cleared"): "resolved",
+    ("firing", "acknowledge"): "acknowledged",
+    ("firing", "shelve"): "shelved",
+    ("firing", "rule removed"): "resolved",
+    ("acknowledged", "cleared"): "resolved",
+    ("acknowledged", "shelve"): "shelved",
+    ("acknowledged", "rule removed"): "resolved",
+    ("shelved", "cleared"): "resolved",
+    ("shelved", "acknowledge"): "acknowledged",
+    ("shelved", "rule removed"): "resolved",
+}
+"""State and event → state. What is not here does not happen: :class:`Conflict`."""
+
+
+def advance(alert: Alert, event: str, at: Micros) -> Alert | None:
+    """``alert`` after ``event`` at a moment; none if it came to nothing. :class:`Conflict` if that cannot happen to it."""
+    state = TRANSITIONS.get((alert.state, event))
+    if state is None:
+        raise Conflict(f"alert {alert.id} is {alert.state}; it cannot be {event}")
+    if state == RETRACTED:
+        return None
+    times: dict[str, Any] = (
+        {"fired_at": at} if state == "firing" else {"resolved_at": at} if state == "resolved" else {}
+    )
+    return msgspec.structs.replace(alert, state=state, **times)
+
+
+def alert_id(rule: str, series: Series, since: Micros, late: bool) -> str:
+    """The id that an alert has in every copy of a log: of its rule, its series and the reading that opened it."""
+    identity = [rule, *series[1:], since, late]
+    return hashlib.sha256(b"alert\0" + msgspec.json.encode(identity)).digest()[:16].hex()
+
+
+def trace_of(alert: Alert) -> Alert:
+    """The row that remembers a late stretch: pending; ``resolved_at`` is its last reading, ``fired_at`` set if it fired."""
+    return msgspec.structs.replace(alert, id=TRACE + alert.id, state="pending")
+
+
+def from_trace(row: Alert) -> Alert | None:
+    """The late stretch that a row remembers; none if it is an alert like any other."""
+    if not row.id.startswith(TRACE):
+        return None
+    state = "pending" if row.fired_at is None else "firing"
+    return msgspec.structs.replace(row, id=row.id.removeprefix(TRACE), state=state)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a rule on a series: the alert that is open now, and every row that changed (none: retracted)."""
+
+    open: Alert | None
+    changed: dict[str, Alert | None] = field(default_factory=dict)
+
+    def set(self, alert: Alert, new: Alert | None) -> None:
+        self.changed[alert.id] = new
+        self.open = None if new is None or new.state == "resolved" else new
+
+
+def follow(rule: Rule, series: Series, open_: Alert | None, time: Times, value: Floats, old: Bools) -> Outcome:
+    """Drive an alert forward over readings sorted by time; ``old`` says which would open it retroactively."""
+    outcome = Outcome(open_)
+    _walk(_Track(rule, series, time, value, old, late=False), outcome)
+    return outcome
+
+
+def follow_late(rule: Rule, series: Series, stretch: Alert | None, time: Times, value: Floats) -> Outcome:
+    """Follow late readings in the order in which they came.
+
+    ``stretch`` is what :func:`follow_late` left open. Wherever time goes back, a new stretch begins. The changed rows are
+    alerts that are over, as far as is known, and traces.
+    """
+    rows: dict[str, Alert | None] = {}
+    everything = np.ones(len(time), np.bool_)
+    before = stretch
+    for start, end in _ascending(time):
+        if stretch is not None and stretch.resolved_at is not None and time[start] < stretch.resolved_at:
+            stretch = None  # what it raised, if anything, is already a row
+        span = slice(start, end)
+        outcome = Outcome(stretch)
+        _walk(_Track(rule, series, time[span], value[span], everything[span], late=True), outcome)
+        fired = [a for a in outcome.changed.values() if a is not None and a.fired_at is not None]
+        rows.update((a.id, msgspec.structs.replace(a, state="resolved")) for a in fired)
+        stretch = outcome.open
+    if before is not None and before != stretch:
+        rows[TRACE + before.id] = None
+    if stretch is not None and stretch != before:
+        trace = trace_of(stretch)
+        rows[trace.id] = trace
+    return Outcome(stretch, rows)
+
+
+def _ascending(time: Times) -> Iterator[tuple[int, int]]:
+    breaks = [0, *(np.flatnonzero(np.diff(time) < 0) + 1).tolist(), len(time)]
+    return itertools.pairwise(breaks if len(time) else ())
+
+
+@dataclass(slots=True)
+class _Track:
+    """Readings of one series under one rule, and where in them things happen."""
+
+    rule: Rule
+    series: Series
+    time: Times
+    value: Floats
+    old: Bools
+    late: bool
+    rises: npt.NDArray[np.intp] = field(init=False)
+    falls: npt.NDArray[np.intp] = field(init=False)
+    clears: npt.NDArray[np.intp] = field(init=False)
+
+    def __post_init__(self) -> None:
+        watch = WATCHES[self.rule.type]
+        holds = watch.holds(self.rule, self.value)
+        self.rises, self.falls = np.flatnonzero(holds), np.flatnonzero(~holds)
+        self.clears = np.flatnonzero(watch.cleared(self.rule, self.value))
+
+    def next(self, places: npt.NDArray[np.intp], at: int) -> int:
+        """The first of ``places`` from ``at`` on; the number of readings if there is none."""
+        i = int(np.searchsorted(places, at))
+        return int(places[i]) if i < len(places) else len(self.time)
+
+    def opened(self, at: int) -> Alert:
+        value = float(self.value[at])
+        threshold = WATCHES[self.rule.type].crossed(self.rule, value)
+        since = int(self.time[at])
+        return Alert(
+            id=alert_id(self.rule.id, self.series, since, self.late),
+            rule=self.rule.id,
+            series=self.series.id,
+            type=self.rule.type,
+            severity=self.rule.severity,
+            state="pending",
+            threshold=threshold,
+            since=since,
+            value=value,
+            peak=value,
+            retroactive=bool(self.old[at]),
+            message=self.rule.text(self.series, value, threshold),
+        )
+
+    def worst(self, alert: Alert, start: int, end: int) -> Alert:
+        """``alert`` with the worst of its values so far and those from ``start`` to ``end``."""
+        if start >= end:
+            return alert
+        values = np.concatenate(([alert.peak], self.value[start:end]))
+        peak = float(values[np.argmax(WATCHES[self.rule.type].excess(self.rule, values))])
+        last: dict[str, Any] = {"resolved_at": int(self.time[end - 1])} if self.late else {}
+        return msgspec.structs.replace(alert, peak=peak, **last)
+
+
+def _walk(track: _Track, outcome: Outcome) -> None:
+    """One turn of the loop is one transition, so the cost is per transition, not per reading."""
+    at, end = 0, len(track.time)
+    while at < end:
+        alert = outcome.open
+        if alert is None:
+            at = track.next(track.rises, at)
+            if at == end:
+                return
+            alert = track.opened(at)
+        at = _pending(track, alert, at, outcome) if alert.state == "pending" else _firing(track, alert, at, outcome)
+
+
+def _pending(track: _Track, alert: Alert, at: int, outcome: Outcome) -> int:
+    due = alert.since + round(track.rule.duration * SECOND)
+    fires = max(at, int(np.searchsorted(track.time, due)))
+    falls = track.next(track.falls, at)
+    stop = min(fires, falls)
+    alert = track.worst(alert, at, stop)
+    if stop == len(track.time):
+        outcome.set(alert, alert)
+    elif falls <= fires:
+        outcome.set(alert, advance(alert, "contradicted", int(track.time[falls])))
+        return falls + 1
+    else:
+        outcome.set(alert, advance(alert, "lasted", int(track.time[fires])))
+    return stop
+
+
+def _firing(track: _Track, alert: Alert, at: int, outcome: Outcome) -> int:
+    clears = track.next(track.clears, at)
+    worse = track.worst(alert, at, clears)
+    if clears == len(track.time):
+        if worse != alert:
+            outcome.set(alert, worse)
+        return clears
+    over = worse.resolved_at if track.late and worse.resolved_at is not None else int(track.time[clears])
+    outcome.set(worse, advance(worse, "cleared", over))
+    return clears + 1
+
+
+def removed(alert: Alert, log_time: Micros) -> Alert | None:
+    """``alert`` after its rule has gone."""
+    return advance(alert, "rule removed", log_time)
+
+
+def quiet_span(rules: Iterable[Rule]) -> tuple[float, float]:
+    """The span of values, ends included, in which none of ``rules`` holds."""
+    spans = [WATCHES[rule.type].quiet(rule) for rule in rules]
+    return max((s[0] for s in spans), default=-np.inf), min((s[1] for s in spans), default=np.inf)
