@@ -46,6 +46,8 @@ __all__ = [
     "Opener",
     "Sealer",
     "check_body",
+    "check_frame",
+    "frame_size",
     "read_header",
     "tag",
 ]
@@ -109,29 +111,44 @@ def _packed(associated: bytes, length: int, checksum: int) -> bytes:
     return fields + _CHECKSUM.pack(zlib.crc32(fields))
 
 
-def read_header(data: bytes | memoryview, *, file: str = "frame", offset: int = 0) -> Header:
-    """The header that ``data`` starts with. :class:`Damaged` naming ``file`` and ``offset`` if there is none,
-    :class:`NewerFormat` if a newer Sonde wrote it."""
+def frame_size(data: bytes | memoryview, *, file: str = "frame", offset: int = 0) -> int:
+    """The bytes of the frame that ``data`` starts with, as its header says; :class:`Damaged` if no whole header is there.
+    Holds for frames of any version."""
     if len(data) < HEADER_BYTES:
         raise Damaged(f"{len(data)} bytes are too few for a frame's header", file=file, offset=offset)
-    magic, version, codec, flags, *fields, key, wrapped = _BOUND.unpack_from(data)
-    if magic != MAGIC:
+    if data[: len(MAGIC)] != MAGIC:
         raise Damaged("no frame starts here", file=file, offset=offset)
     if _CHECKSUM.unpack_from(data, _CHECKED)[0] != zlib.crc32(data[:_CHECKED]):
         raise Damaged("the header of a frame does not match its checksum", file=file, offset=offset)
+    length: int = _LENGTH.unpack_from(data, _BOUND.size)[0]
+    if length > MAX_BODY_BYTES:
+        raise Damaged(f"a frame announces {length} bytes", file=file, offset=offset)
+    return HEADER_BYTES + length
+
+
+def check_frame(data: bytes | memoryview, *, file: str = "frame", offset: int = 0) -> int:
+    """The bytes of the frame that ``data`` starts with; :class:`Damaged` unless header and body match their checksums."""
+    size = frame_size(data, file=file, offset=offset)
+    if len(data) < size or zlib.crc32(data[HEADER_BYTES:size]) != _LENGTH.unpack_from(data, _BOUND.size)[1]:
+        raise Damaged("the body of a frame does not match its checksum", file=file, offset=offset)
+    return size
+
+
+def read_header(data: bytes | memoryview, *, file: str = "frame", offset: int = 0) -> Header:
+    """The header that ``data`` starts with. :class:`Damaged` naming ``file`` and ``offset`` if there is none,
+    :class:`NewerFormat` if a newer Sonde wrote it."""
+    frame_size(data, file=file, offset=offset)
+    _, version, codec, flags, *fields, key, wrapped = _BOUND.unpack_from(data)
     if version != VERSION or flags or codec not in CIPHERS:
         raise NewerFormat(
             f"the frame in {file} at byte {offset} has version {version}, codec {codec} and flags {flags:#x}",
             hint=f"This Sonde reads version {VERSION}; open it with the one that wrote it, or a newer one",
         )
-    length, checksum = _LENGTH.unpack_from(data, _BOUND.size)
     try:
         name = key.rstrip(b"\0").decode()
     except UnicodeDecodeError:
         raise Damaged("the key of a frame has a name that is not text", file=file, offset=offset) from None
-    if length > MAX_BODY_BYTES:
-        raise Damaged(f"a frame announces {length} bytes", file=file, offset=offset)
-    rest: tuple[Any, ...] = (name, wrapped, length, checksum)
+    rest: tuple[Any, ...] = (name, wrapped, *_LENGTH.unpack_from(data, _BOUND.size))
     return Header(codec, *fields, *rest)
 
 
