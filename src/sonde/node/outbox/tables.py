@@ -1,0 +1,159 @@
+"""The tables of an outbox file, and opening one."""
+
+import secrets
+import shutil
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from sonde.errors import Damaged, Hold, NewerFormat
+from sonde.files import sync_directory
+from sonde.frame import HEADER_BYTES, read_header
+from sonde.keyring import KeyRing
+from sonde.node.outbox.row import Row, lane_of, seq_of
+from sonde.node.outbox.stream import Lane
+from sonde.node.outbox.tombstone import LANES
+from sonde.node.outbox.wal import unread_commits
+
+FORMAT: Final = 1
+PAGE_BYTES: Final = 4096
+_CHECKPOINT_PAGES: Final = 1000
+_WAL_BYTES: Final = 16 << 20
+BUSY_MS: Final = 5000
+
+_SCHEMA: Final = f"""
+create table outbox(format integer not null, epoch text not null, checksum integer not null) strict;
+create table lanes(lane integer primary key, seq integer not null, count integer not null, confirmed integer not null,
+  base_seq integer not null, base_count integer not null, checksum integer not null) strict;
+create table entries(id integer primary key, until integer not null, kind integer not null, readings integer not null,
+  count integer not null, digest blob not null, time integer not null, size integer not null, cost integer not null,
+  frame blob not null) strict;
+create table letters(id integer primary key autoincrement, again integer not null default 0, reason text not null,
+  entry integer not null, until integer not null, kind integer not null, readings integer not null,
+  count integer not null, digest blob not null, time integer not null, size integer not null, cost integer not null,
+  frame blob not null) strict;
+pragma user_version = {FORMAT};
+"""
+COLUMNS: Final = "until, kind, readings, count, digest, time, size, cost, frame"
+
+
+def row_of(values: tuple[int, int, int, int, int, bytes, int, int, int, bytes]) -> Row:
+    """A row of ``select id, <COLUMNS>``."""
+    return Row(lane_of(values[0]), seq_of(values[0]), *values[1:])
+
+
+def connect(path: Path) -> apsw.Connection:
+    """A connection whose commits survive a power cut."""
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(BUSY_MS)
+    connection.execute(f"pragma page_size = {PAGE_BYTES}; pragma journal_mode = wal; pragma synchronous = full;")
+    connection.execute(f"pragma journal_size_limit = {_WAL_BYTES}; pragma cache_size = -2048;")
+    connection.execute("pragma cell_size_check = on; pragma temp_store = memory;")
+    connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
+    return connection
+
+
+def create(connection: apsw.Connection, path: Path, epoch: str) -> str:
+    """Make the tables in a new file; its epoch."""
+    epoch = epoch or secrets.token_hex(8)
+    with connection:
+        connection.execute(_SCHEMA)
+        connection.execute("insert into outbox values(?, ?, ?)", (FORMAT, epoch, zlib.crc32(epoch.encode())))
+        for lane in LANES:
+            save_lane(connection, Lane(lane), epoch)
+    sync_directory(path.parent)
+    return epoch
+
+
+def load(connection: apsw.Connection, path: Path, ring: KeyRing, wanted: str) -> tuple[str, dict[int, Lane]]:
+    """The epoch and lanes of a file, after checking that they and its entries fit together.
+
+    :class:`Damaged` if they do not, :class:`NewerFormat`, :class:`Hold` if the epoch is not the one that is ``wanted``.
+    """
+    try:
+        return _load(connection, path, ring, wanted)
+    except (TypeError, ValueError) as error:  # not even the types are right
+        raise _damaged(str(error), path) from None
+
+
+def _load(connection: apsw.Connection, path: Path, ring: KeyRing, wanted: str) -> tuple[str, dict[int, Lane]]:
+    version = connection.pragma("user_version")
+    if version > FORMAT:
+        raise NewerFormat(f"{path} has format {version}, and this Sonde reads up to {FORMAT}")
+    found = list(connection.execute("select epoch, checksum from outbox"))
+    if len(found) != 1 or zlib.crc32(found[0][0].encode()) != found[0][1]:
+        raise _damaged("its epoch does not match its checksum", path)
+    epoch = found[0][0]
+    if wanted and epoch != wanted:
+        raise Hold(f"{path} belongs to epoch {epoch}, not {wanted}", hint="Name another file")
+    lanes = {lane.lane: lane for lane in _load_lanes(connection, path, epoch)}
+    if set(lanes) != set(LANES):
+        raise _damaged("it does not hold its three lanes", path)
+    for lane in lanes.values():
+        _check_entries(connection, path, ring, lane)
+    return epoch, lanes
+
+
+def _load_lanes(connection: apsw.Connection, path: Path, epoch: str) -> Iterator[Lane]:
+    for *values, checksum in connection.execute(
+        "select lane, seq, count, confirmed, base_seq, base_count, checksum from lanes"
+    ):
+        lane = Lane(*values)
+        if lane.checksum(epoch) != checksum:
+            raise _damaged(f"lane {lane.lane} does not match its checksum", path)
+        yield lane
+
+
+def _check_entries(connection: apsw.Connection, path: Path, ring: KeyRing, lane: Lane) -> None:
+    """Count what waits in a lane; entries must follow each other without a gap up to the lane's last seq."""
+    low, high = lane.lane << 48, (lane.lane + 1) << 48
+    seq, count = lane.confirmed, None
+    for row, until, readings, total, cost in connection.execute(
+        "select id, until, readings, count, cost from entries where id >= ? and id < ? order by id", (low, high)
+    ):
+        if seq_of(row) != seq + 1 or until < seq_of(row) or (count is not None and total != count + readings):
+            raise _damaged(f"lane {lane.lane} lacks what follows {seq}", path)
+        seq, count = until, total
+        lane.entries += 1
+        lane.readings += readings
+        lane.bytes += cost
+    if seq != lane.seq or (count is not None and count != lane.count):
+        raise _damaged(f"lane {lane.lane} ends at {seq} instead of {lane.seq}", path)
+    _check_keys(connection, path, ring, low, high)
+
+
+def _check_keys(connection: apsw.Connection, path: Path, ring: KeyRing, low: int, high: int) -> None:
+    for order in ("asc", "desc"):
+        for (head,) in connection.execute(
+            f"select substr(frame, 1, {HEADER_BYTES}) from entries where id >= ? and id < ? order by id {order} limit 1",  # noqa: S608
+            (low, high),
+        ):
+            try:
+                key = read_header(head, file=str(path)).key
+            except Damaged:
+                continue  # only this entry is damaged; it is found when it is sent
+            ring.key(key)
+
+
+def save_lane(connection: apsw.Connection, lane: Lane, epoch: str) -> None:
+    connection.execute(
+        "insert or replace into lanes values(?, ?, ?, ?, ?, ?, ?)",
+        (lane.lane, lane.seq, lane.count, lane.confirmed, lane.base_seq, lane.base_count, lane.checksum(epoch)),
+    )
+
+
+def unread_tail(connection: apsw.Connection, path: Path) -> int:
+    """How many commits at most the file lost at its end; the WAL that holds them is copied aside first."""
+    wal = path.with_name(path.name + "-wal")
+    frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    commits = unread_commits(wal, max(frames, 0), PAGE_BYTES)
+    if commits:
+        shutil.copyfile(wal, path.with_name(f"{path.name}.unread-wal"))
+    return commits
+
+
+def _damaged(what: str, path: Path) -> Damaged:
+    return Damaged(what, file=str(path), offset=0)
