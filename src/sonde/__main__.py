@@ -1,4 +1,8 @@
 """``python -m sonde`` and the command ``sonde``."""
 
+from sonde.cli.app import main
 
-def main() -> None: ...
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from sonde.config import Loaded, as_file, as_rows, load
 from sonde.config.write import variables
 from sonde.errors import Hold
+from sonde.rule import BUILDING_RULES
 
 
 def write(path: Path, text: str) -> Path:
@@ -28,11 +29,7 @@ def test_the_defaults_are_valid() -> None:
     assert settings.sensors["building"].period == 0.2
     assert settings.sensors["host"].enabled
     assert not settings.sensors["device"].enabled
-    assert {name: (rule.metric, rule.threshold) for name, rule in settings.rules.items()} == {
-        "co2": ("co2", 1000.0),
-        "temperature": ("temperature", 30.0),
-        "humidity": ("humidity", 80.0),
-    }
+    assert tuple(rule.rule(name) for name, rule in settings.rules.items()) == BUILDING_RULES
 
 
 def test_an_option_comes_before_the_environment_before_the_file_before_the_default(tmp_path: Path) -> None:
@@ -91,10 +88,11 @@ def test_variables_that_kubernetes_adds_are_no_settings() -> None:
         ("[sensor.x]\nkind = bulding\n", "'bulding' is no kind of sensor"),
         ("[sensor.host]\nseed = 1\n", "[sensor.host] seed: there is no such key"),
         ("[sensor.host]\nrate = 1\ninterval = 1s\n", "interval and rate say the same"),
-        ("[rule.x]\nthreshold = 1\n", "metric is missing"),
-        ("[rule.x]\nmetric = a\n", "above needs a threshold"),
-        ("[rule.x]\nmetric = a\ntype = outside\nlow = 3\nhigh = 2\n", "outside needs low and high"),
-        ("[rule.x]\nmetric = a\nthreshold = 1\nclear = 2\n", "clear lies on the wrong side"),
+        ("[rule.x]\nmetric = a\n", "c.ini:2: [rule.x] threshold: is missing"),
+        ("[rule.x]\ntype = outside\nthreshold = 3\nupper = 2\n", "[rule.x] upper: a level that is not below"),
+        ("[rule.x]\nthreshold = 1\nclear = 2\n", "[rule.x] clear: at most the threshold"),
+        ("[rule.x]\nthreshold = 1\nmessage = {who}\n", "{who} is not one of"),
+        ("[rule.x]\nthreshold = much\n", "should be a number"),
         ("[rule.x]\nmetric = a\nthreshold = nan\n", "finite"),
         ("[server]\nport = 99999\n", "c.ini:2: [server] port = 99999: should be less than or equal to 65535"),
         ("[server]\nport = eighty\n", "should be a valid integer"),

@@ -7,12 +7,13 @@ from sonde.config.load import DEFAULT, Fault, Loaded, is_loopback, load
 from sonde.config.model import Settings
 from sonde.config.named import Rule, Sensor
 from sonde.config.values import master_keys
-from sonde.config.write import as_file, as_rows, as_tables
+from sonde.config.write import Row, as_file, as_rows, as_tables
 
 __all__ = [
     "DEFAULT",
     "Fault",
     "Loaded",
+    "Row",
     "Rule",
     "Sensor",
     "Settings",

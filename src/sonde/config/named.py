@@ -1,6 +1,5 @@
 """The sections that may be there many times, each with a name: ``[sensor.NAME]`` and ``[rule.NAME]``."""
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
@@ -8,6 +7,9 @@ from pydantic import BeforeValidator, model_validator
 
 from sonde.config.key import Section, key
 from sonde.config.values import Flag, MaybeNumber, MaybeSpan, Span, Words
+from sonde.errors import Invalid, Problem
+from sonde.rule import BUILDING_RULES, MAX_DURATION
+from sonde.rule import Rule as AlertRule
 
 
 def _kind(given: object) -> str:
@@ -113,47 +115,50 @@ KINDS: Final[Mapping[str, type[Sensor]]] = {
 class Rule(Section):
     """An alert: what must hold of a series, for how long, and when it is over."""
 
-    metric: str = key("", "Metric that the rule watches.", example="co2")
+    metric: str = key("*", "Pattern of the metrics that the rule watches.", min_length=1)
     type: Literal["above", "below", "outside"] = key("above", "What must hold of a value.")
-    threshold: MaybeNumber = key(None, "The value to be above or below.")
-    low: MaybeNumber = key(None, "Lower end, for outside.")
-    high: MaybeNumber = key(None, "Upper end, for outside.")
-    duration: Span = key(0.0, "How long it must hold before the alert fires.", ge=0, le=30 * 86_400)
-    clear: MaybeNumber = key(None, "The value at which the alert is over; empty: the threshold.")
+    threshold: MaybeNumber = key(None, "The value to be above or below; of outside, the lower end of the band.")
+    upper: MaybeNumber = key(None, "The upper end of the band, for outside.")
+    duration: Span = key(0.0, "How long it must hold before the alert fires.", ge=0, le=MAX_DURATION)
+    clear: MaybeNumber = key(
+        None,
+        "The value at which the alert is over, or for outside how far inside the band. Empty: as soon as it does not hold.",
+    )
     severity: Literal["info", "warning", "critical"] = key("warning", "How bad it is.")
-    message: str = key("", "What to tell people.", max_length=500)
+    message: str = key(
+        "",
+        "What to tell people; may name {device} {metric} {site} {zone} {labels} {value} {threshold} {type} {severity} {rule}.",
+        max_length=500,
+    )
     device: str = key("*", "Pattern of the devices.", min_length=1)
     site: str = key("*", "Pattern of the sites.", min_length=1)
     zone: str = key("*", "Pattern of the zones.", min_length=1)
     enabled: Flag = key(True, "Whether the rule is there.")
 
     @model_validator(mode="after")
-    def _has_what_its_type_needs(self) -> "Rule":
-        if not self.metric:
-            raise ValueError("metric is missing: name the metric to watch")
-        if self.type == "outside":
-            if self.low is None or self.high is None or self.low >= self.high:
-                raise ValueError("outside needs low and high, low being the lesser")
-        elif self.threshold is None:
-            raise ValueError(f"{self.type} needs a threshold")
-        numbers = [n for n in (self.threshold, self.low, self.high, self.clear) if n is not None]
-        if not all(math.isfinite(number) for number in numbers):
-            raise ValueError("its numbers should be finite")
-        if self.clear is not None and self.threshold is not None:
-            above = self.type == "above" and self.clear > self.threshold
-            if above or (self.type == "below" and self.clear < self.threshold):
-                raise ValueError("clear lies on the wrong side of threshold: the alert would be over at once")
+    def _makes_sense(self) -> "Rule":
+        try:
+            self.rule("name")
+        except Invalid as error:
+            field = error.problem.field.removeprefix("rule.").removeprefix("rule")
+            raise ValueError(f"{field}: {error.problem.message}" if field else error.problem.message) from None
         return self
+
+    def rule(self, name: str) -> AlertRule:
+        """The rule as it goes into the log; :class:`Invalid` if it makes no sense."""
+        if self.threshold is None:
+            raise Invalid(Problem(None, "threshold", "is missing"))
+        given = self.model_dump(exclude={"enabled"}, exclude_none=True)
+        if not self.message:
+            del given["message"]
+        return AlertRule.parse({"id": name, **given})
+
+
+def _texts(rule: AlertRule) -> Mapping[str, str]:
+    return {name: str(value) for name, value in rule.body().items() if name != "id"}
 
 
 DEFAULT_SENSORS: Final[Mapping[str, Mapping[str, str]]] = {
-    "host": {"kind": "host"},
-    "building": {"kind": "building"},
-    "device": {"kind": "device"},
+    kind: {"kind": kind} for kind in ("host", "building", "device")
 }
-
-DEFAULT_RULES: Final[Mapping[str, Mapping[str, str]]] = {
-    "co2": {"metric": "co2", "threshold": "1000", "message": "CO2 is high: air the room"},
-    "temperature": {"metric": "temperature", "threshold": "30", "message": "It is too warm"},
-    "humidity": {"metric": "humidity", "threshold": "80", "message": "The air is too damp"},
-}
+DEFAULT_RULES: Final[Mapping[str, Mapping[str, str]]] = {rule.id: _texts(rule) for rule in BUILDING_RULES}

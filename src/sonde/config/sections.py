@@ -144,7 +144,7 @@ class Log(Section):
         "Empty: keys.json in the data directory, made on the first start.",
         older=("telemetry_sink_logging.encryption_key",),
     )
-    segment: Size = key(64 << 20, "Size at which a new segment file begins.", ge=1 << 20, le=1 << 30)
+    segment: Size = key(64 << 20, "Size at which a new segment file begins.", ge=64 << 10, le=1 << 30)
     reserve: Size = key(256 << 20, "Free disk space below which nothing more is taken in (503).", ge=0)
 
 

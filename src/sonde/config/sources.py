@@ -115,7 +115,11 @@ def _may_be_file(name: str) -> bool:
 
 
 def _is_no_setting(variable: str) -> bool:
-    return variable in OTHER_VARIABLES or _OF_KUBERNETES.fullmatch(variable) is not None
+    return (
+        variable in OTHER_VARIABLES
+        or variable.startswith("SONDE_TEST_")
+        or _OF_KUBERNETES.fullmatch(variable) is not None
+    )
 
 
 def _variables(known: Sequence[str]) -> dict[str, str]:

@@ -60,7 +60,7 @@ def as_tables() -> str:
     """Every key in Markdown, a table for each section: for ``docs/configuration.md``."""
     documented = [(s, s, cls) for s, cls in SECTIONS.items()]
     documented += [(f"sensor.NAME, kind = {kind}", f"sensor.{kind}", cls) for kind, cls in KINDS.items()]
-    documented += [("rule.NAME", "rule.co2", Rule)]
+    documented += [("rule.NAME", "rule.NAME", Rule)]
     return "\n".join(_table(title, section, cls) for title, section, cls in documented)
 
 

@@ -1,0 +1,57 @@
+"""Where the running server of a data directory listens: its ``server.json``."""
+
+import os
+from typing import Final
+
+import msgspec
+
+from sonde.directory import DataDirectory
+from sonde.errors import Hold
+from sonde.files import write_file
+
+SIGN_IN: Final = "/sign-in"
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A server that runs: where it listens, and its process."""
+
+    url: str
+    pid: int
+
+    def sign_in_url(self, secret: str) -> str:
+        """The address that signs a browser in, once."""
+        return f"{self.url}{SIGN_IN}?link={secret}"
+
+
+def announce(directory: DataDirectory, url: str) -> Running:
+    """Write down that this process listens at ``url``."""
+    here = Running(url, os.getpid())
+    write_file(directory.server, msgspec.json.encode(here), mode=0o600)
+    return here
+
+
+def withdraw(directory: DataDirectory) -> None:
+    directory.server.unlink(missing_ok=True)
+
+
+def find_running(directory: DataDirectory) -> Running | None:
+    """The server that runs on a data directory, if one does."""
+    try:
+        found = msgspec.json.decode(directory.server.read_bytes(), type=Running)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    try:
+        os.kill(found.pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # it lives, and belongs to another user
+    return found
+
+
+def running(directory: DataDirectory) -> Running:
+    """The server that runs on a data directory; :class:`Hold` if none does."""
+    found = find_running(directory)
+    if found is None:
+        raise Hold(f"no server runs on {directory.path}", hint=f"Start one: sonde up --data {directory.path}")
+    return found

@@ -1,0 +1,78 @@
+"""The command ``sonde``: its verbs, and how errors reach a person.
+
+A verb's module is imported when the verb is called: ``sonde --help`` is quick, and ``sonde node`` stays small.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from sonde import __version__
+from sonde.cli.terminal import complain
+from sonde.errors import SondeError
+
+VERBS: Final[Mapping[str, str]] = {
+    "up": "Everything in one process: sensors, sink, log, store, api.",
+    "node": "Only the edge: sensors, and an outbox that a sink elsewhere empties.",
+    "replay": "Send CSV or Parquet files as telemetry.",
+    "sql": "Ask in SQL.",
+    "token": "Who may do what: create, list, revoke, link.",
+    "log": "The log itself: verify, tail, export.",
+    "outbox": "What waits in a node: list, retry.",
+    "rebuild": "Make the store again from the log.",
+    "init": "Write a config.ini with every setting.",
+    "config": "Settings: check, show.",
+}
+"""Each verb is the ``app`` of the module of its name beside this one."""
+
+
+class Verbs(TyperGroup):
+    """Knows all verbs by name, and loads the one that is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None:
+            command = get_command(importlib.import_module(f"sonde.cli.{name}").app)
+        return name, command, rest
+
+
+app = typer.Typer(
+    name="sonde",
+    cls=Verbs,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+for _name, _help in VERBS.items():
+    app.command(_name, help=_help)(lambda: None)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sonde {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _sonde(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Telemetry that survives the trip: from sensor to chart, and commands back."""
+
+
+def main() -> None:
+    """Run one command. Exit 0; 1 when it failed, with one line that says why; 2 when it was called wrongly."""
+    try:
+        app()
+    except BrokenPipeError:
+        sys.stdout = None  # whoever read has gone: nothing more to say
+        sys.exit(1)
+    except (SondeError, OSError) as error:
+        complain(error)
+        sys.exit(1)

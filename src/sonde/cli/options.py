@@ -1,0 +1,27 @@
+"""Options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+DEFAULT_DATA: Final = Path("sonde-data")
+
+Data = Annotated[
+    Path, typer.Option("--data", metavar="DIR", envvar="SONDE_DATA", show_envvar=False, help="Data directory.")
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        envvar="SONDE_CONFIG",
+        show_envvar=False,
+        help="Configuration; else config.ini in the data directory, else here.",
+    ),
+]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set one setting; may be repeated.")
+]
+Plain = Annotated[bool, typer.Option("--plain", help="Plain lines, as when the output is no terminal.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

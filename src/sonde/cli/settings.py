@@ -1,0 +1,26 @@
+"""How a command comes to its settings."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sonde.cli.terminal import warn
+from sonde.config import Loaded, load
+
+
+def config_file(config: Path | None, data: Path) -> Path | None:
+    """The file that holds the configuration: the one named, else that of the data directory, else that of this one."""
+    if config is not None:
+        return config
+    found = [path for path in (data / "config.ini", Path("config.ini")) if path.is_file()]
+    if len(found) == 2 and not found[0].samefile(found[1]):
+        warn(f"{found[1]} is not read, because {found[0]} is there; name the one you mean with --config")
+    return found[0] if found else None
+
+
+def load_settings(config: Path | None, data: Path, options: Sequence[str] | None = None) -> Loaded:
+    """What the command runs with: ``--set`` over the environment over the file over the defaults. Prints its warnings."""
+    loaded = load(config_file(config, data), os.environ, options or ())
+    for warning in loaded.warnings:
+        warn(warning)
+    return loaded
