@@ -97,7 +97,7 @@ def test_variables_that_kubernetes_adds_are_no_settings() -> None:
         ("[server]\nport = 99999\n", "c.ini:2: [server] port = 99999: should be less than or equal to 65535"),
         ("[server]\nport = eighty\n", "should be a valid integer"),
         ("[server]\nheader_timeout = 5 parsecs\n", "'parsecs' is no unit of time"),
-        ("[server]\norigins = *\n", "is no origin"),
+        ("[server]\norigin = *\n", "is no origin"),
         ("[sink]\nmax_body = much\n", "a number of bytes such as"),
         ("[process]\nwindows = 7m\n", "whole seconds that divide a day"),
         ("[process]\nwindows =\n", "one width or more"),

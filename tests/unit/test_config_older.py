@@ -104,7 +104,7 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "EVENTS_PER_SECOND": ("50", "sensors.building.period", 0.02),
     "HOST": ("127.0.0.9", "server.host", "127.0.0.9"),
     "PORT": ("9001", "server.port", 9001),
-    "FRONTEND_URL": ("http://localhost:3000/", "server.origins", ("http://localhost:3000",)),
+    "FRONTEND_URL": ("http://localhost:3000/", "server.origin", "http://localhost:3000"),
     "TELEMETRY_INTERVAL": ("0.5", "sensors.device.period", 0.5),
     "MAX_CONNECTIONS": ("50", "server.max_connections", 50),
     "DATABASE_URL": ("duckdb:", "store.url", "duckdb:"),

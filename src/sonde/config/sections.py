@@ -20,12 +20,12 @@ def _scopes(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
-def _origins(words: tuple[str, ...]) -> tuple[str, ...]:
-    for word in words:
-        parts = urlsplit(word)
-        if word == "*" or parts.scheme not in {"http", "https"} or not parts.netloc or parts.path not in {"", "/"}:
-            raise ValueError(f"{word!r} is no origin; one looks like https://dash.example.org, and * is not allowed")
-    return tuple(word.rstrip("/") for word in words)
+def _origin(text: str) -> str:
+    origin = text.strip().rstrip("/")
+    parts = urlsplit(origin)
+    if origin and (parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query):
+        raise ValueError("is no origin; one looks like https://dash.example.org, and * is not allowed")
+    return origin
 
 
 def _sink_url(given: object) -> str:
@@ -90,11 +90,14 @@ class Server(Section):
     max_connections: int = key(
         1000, "Connections open at the same time; more are turned away.", older=("MAX_CONNECTIONS",), ge=1, le=100_000
     )
-    origins: Annotated[Words, AfterValidator(_origins)] = key(
-        (),
-        "Other web origins whose pages may ask this server (CORS and WebSocket).",
+    origin: Annotated[str, AfterValidator(_origin)] = key(
+        "",
+        "Another web origin whose pages may ask this server (CORS and WebSocket).",
         older=("FRONTEND_URL",),
         example="https://dash.example.org",
+    )
+    names: Words = key(
+        (), "Names that browsers may call this server by, besides localhost.", example="sonde.example.org"
     )
     header_timeout: Span = key(10.0, "Time for a request's headers to arrive.", gt=0, le=3600)
     body_timeout: Span = key(30.0, "Time for a request's body to arrive.", gt=0, le=3600)
@@ -180,7 +183,6 @@ class Node(Section):
     )
     token: SecretStr = key(_NONE, "Token with the scope ingest; its name is the node's name.")
     outbox: Size = key(10**9, "Most bytes that wait in the outbox; then the oldest make way.", ge=1 << 20)
-    codec: Literal["aes-gcm", "fernet", "plain"] = key("aes-gcm", "How the outbox is sealed.")
     encryption_key: Keys = key(
         _NONE, "Master key of the outbox, as in [log]. Empty: keys.json beside the outbox, made on the first start."
     )
