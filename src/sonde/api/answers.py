@@ -1,0 +1,224 @@
+"""The shapes of answers, for the OpenAPI document. The answers themselves are made from columns; a test compares them."""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_TIME_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"
+Time = Annotated[
+    str,
+    Field(pattern=_TIME_PATTERN, json_schema_extra={"format": "date-time"}, examples=["2026-01-01T00:00:00.000000Z"]),
+]
+Count = Annotated[int, Field(ge=0)]
+Lane = Literal["direct", "control", "live", "backlog"]
+QUALITY: Final = "0 good, 1 failed, 2 out of the profile's range, 3 wrong type for the profile, 4 clock"
+
+
+class Shape(BaseModel):
+    """No member but these."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Health(Shape):
+    status: Literal["ok", "degraded"]
+    message: str
+    active_connections: Count
+
+
+class Alive(Shape):
+    status: Literal["ok"]
+
+
+class Kpi(Shape):
+    site_id: str
+    zone_id: str
+    sensor_type: str
+    current_avg: float | None
+    current_max: float | None
+    sample_count: Count
+    last_updated: Time
+
+
+class TrendPoint(Shape):
+    timestamp: Time = Field(description="The start of the window")
+    site_id: str
+    zone_id: str
+    avg: float | None = Field(description="Sum over count")
+    min: float | None
+    max: float | None
+    count: Count
+
+
+class AlertItem(Shape):
+    alert_id: str
+    rule: str
+    site: str
+    zone: str
+    device: str
+    metric: str
+    type: str = Field(description="What the rule watches for", examples=["above"])
+    value: float | None = Field(description="Of the reading that opened it")
+    threshold: float | None
+    time: Time = Field(description="Of the reading that opened it")
+    resolved_at: Time | None
+    state: Literal["pending", "firing", "acknowledged", "shelved", "resolved"]
+    severity: str
+    message: str
+    retroactive: bool = Field(description="Raised by data that came late")
+
+
+class HeatmapCell(Shape):
+    site_id: str
+    zone_id: str
+    hour: int | None = Field(default=None, ge=0, le=23, description="UTC; only with `by=hour`")
+    occupancy_rate: float | None = Field(description="Share of 5-minute windows in which anyone was there")
+    avg_occupancy: float | None
+
+
+class Latest(Shape):
+    value: Any = Field(description="Of the type that came in; null if the sensor failed")
+    time: Time
+    quality: int = Field(ge=0, le=4, description=QUALITY)
+
+
+class DeviceItem(Shape):
+    device_id: str
+    site_id: str
+    zone_id: str
+    last_seen: Time = Field(description="Of its newest reading")
+    metrics: dict[str, Latest] = Field(description="The newest value of each metric")
+    avg_temp: float | None = Field(description="Average of the newest values of its `temperature` series")
+    max_co2: float | None = Field(description="Greatest of the newest values of its `co2` series")
+    stale: bool = Field(description="Nothing came for a while")
+
+
+class LatestOfSeries(Latest):
+    metric: str
+    site: str
+    zone: str
+    labels: dict[str, str]
+
+
+class DeviceDetail(DeviceItem):
+    series: list[LatestOfSeries] = Field(
+        description="The newest value of each series: a metric may have several, told apart by labels"
+    )
+
+
+class Record(Shape):
+    type: Literal["data", "command_result", "device_message"]
+    id: str = Field(description="The metric")
+    device: str
+    site: str
+    zone: str
+    labels: dict[str, str]
+    timestamp: Time
+    value: Any = Field(description="Of the type that came in; null if the sensor failed")
+    quality: int = Field(ge=0, le=4, description=QUALITY)
+
+
+class Records(Shape):
+    data: list[Record]
+    total_records: Count = Field(description="All readings stored")
+    filtered_records: Count = Field(description="Those that match, from this page on")
+
+
+class Range(Shape):
+    min: float | None
+    max: float | None
+
+
+class TelemetryType(Shape):
+    unit: str
+    data_type: Literal["number", "integer", "boolean", "text", "json"]
+    range: Range
+    description: str
+    enum: list[str] | None
+
+
+class TelemetryTypes(Shape):
+    telemetry_types: dict[str, TelemetryType] = Field(description="By metric")
+    last_updated: Time | None = Field(description="When the newest profile came")
+
+
+class TemplateParameter(Shape):
+    type: Literal["int", "float", "string", "boolean", "array", "object"]
+    required: bool
+    enum: list[Any] | None
+    min: float | None
+    max: float | None
+    description: str
+    default: Any
+
+
+class CommandTemplate(Shape):
+    command: str
+    parameters: dict[str, TemplateParameter]
+    description: str
+
+
+class CommandTemplates(Shape):
+    command_templates: dict[str, CommandTemplate] = Field(description="By command")
+    last_updated: Time | None = Field(description="When the newest profile came")
+
+
+class LedgerItem(Shape):
+    source: str
+    lane: Lane
+    sent: int = Field(description="stored + duplicate + refused + set_aside + lost + missing")
+    stored: int
+    duplicate: int
+    refused: int
+    set_aside: int
+    lost: int
+    missing: int
+
+
+class GapItem(Shape):
+    source: str
+    lane: Lane
+    epoch: str
+    reason: Literal["missing", "lost", "set_aside"]
+    first_seq: int
+    last_seq: int
+    readings: int
+    noticed: Time | None
+    detail: str | None
+
+
+class SqlQuestion(Shape):
+    sql: str = Field(
+        min_length=1,
+        max_length=100_000,
+        description="One SELECT over the views readings, windows, alerts, devices and gaps",
+        examples=["select device, count(*) from readings group by device"],
+    )
+
+
+class SqlAnswer(Shape):
+    columns: list[str]
+    rows: list[list[Any]]
+
+
+class Session(Shape):
+    name: str | None = Field(description="Of the token; null if nobody is signed in")
+    scopes: list[Literal["ingest", "read", "command", "admin"]]
+    expires: Time | None
+
+
+class ProblemItem(BaseModel):
+    """RFC 9457."""
+
+    title: str
+    status: int = Field(ge=400, le=599)
+    detail: str = Field(description="What happened, where, and what to do")
+    field: str | None = Field(default=None, description="Which parameter or field is wrong")
+    index: int | None = Field(default=None, description="Which reading is wrong, counted from 0")
+    known: int | None = Field(default=None, description="Where the stream stands, after a 409")
+    reasons: list[str] | None = Field(default=None, description="Why it is not ready")
+
+
+class Accepted(Shape):
+    status: Literal["accepted"]
+    accepted: Count

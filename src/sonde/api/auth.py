@@ -1,0 +1,87 @@
+"""Who is asking: a token in the header ``Authorization``, or the cookie of a browser that signed in."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import Request, Security
+from fastapi.security import APIKeyCookie, HTTPBearer, SecurityScopes
+
+from sonde.access import SCOPES, Access
+from sonde.errors import Forbidden, Unauthenticated
+from sonde.ports import Credential
+
+COOKIE: Final = "sonde_session"
+_SAFE: Final = frozenset({"GET", "HEAD"})
+
+# These two only describe the ways in, for the OpenAPI document; the check reads the request itself.
+_token = HTTPBearer(auto_error=False, scheme_name="token", description="A token: `sonde token create NAME --scope …`")
+_cookie = APIKeyCookie(
+    name=COOKIE, auto_error=False, scheme_name="cookie", description="Set by `/sign-in` for browsers"
+)
+
+
+def _check(
+    request: Request,
+    scopes: SecurityScopes,
+    _by_token: Annotated[Any, Security(_token)],
+    _by_cookie: Annotated[Any, Security(_cookie)],
+) -> Credential:
+    access: Access = request.app.state.parts.access
+    return identify(request, access, scopes.scopes[0])
+
+
+def needs(scope: str) -> Any:
+    """The dependency of a route that only callers with ``scope`` may use."""
+    return Security(_check, scopes=[scope])
+
+
+def identify(request: Request, access: Access, scope: str) -> Credential:
+    """Who asks; :class:`Unauthenticated`, :class:`Forbidden` without ``scope``, or :class:`Throttled`."""
+    address = address_of(request)
+    header = request.headers.get("authorization")
+    if header is not None:
+        return access.check(_bearer(header), scope, address)
+    cookie = request.cookies.get(COOKIE)
+    if not cookie:
+        return access.check(None, scope, address)
+    if request.method not in _SAFE and not from_own_page(request):
+        raise Forbidden("a page of another origin may not use this browser's sign-in", hint="Send a token instead")
+    return access.check_cookie(cookie, scope, address)
+
+
+def scopes_of(request: Request, access: Access) -> tuple[Credential | None, list[str]]:
+    """Who asks and what they may do; nobody and nothing without a token or cookie."""
+    found = None
+    scopes = []
+    for scope in SCOPES:
+        try:
+            found = identify(request, access, scope)
+            scopes.append(scope)
+        except Forbidden:
+            continue
+        except Unauthenticated:
+            if "authorization" in request.headers or request.cookies.get(COOKIE):
+                raise
+            return None, []
+    return found, scopes
+
+
+def from_own_page(request: Request) -> bool:
+    """Whether a browser sent this from a page of this server; programs that are no browsers say nothing."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site in {"same-origin", "none"}
+    origin = request.headers.get("origin")
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")
+
+
+def address_of(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _bearer(header: str) -> str:
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated(
+            "the header Authorization is not a bearer token", hint="Write Authorization: Bearer sonde_…"
+        )
+    return token.strip()

@@ -1,0 +1,41 @@
+"""What the routes need, in one value that hangs on the application."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from sonde.access import Access
+from sonde.api.desk import Desk
+from sonde.clock import Clock
+from sonde.metrics import Metrics
+from sonde.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """``settings`` gives the configuration in force, secrets masked. ``stale_seconds`` after its last reading a device
+    is stale."""
+
+    desk: Desk
+    access: Access
+    status: Callable[[], Status]
+    settings: Callable[[], Mapping[str, Any]]
+    metrics: Metrics
+    clock: Clock
+    stale_seconds: float
+
+
+async def _parts(request: Request) -> Parts:
+    found: Parts = request.app.state.parts
+    return found
+
+
+async def _desk(request: Request) -> Desk:
+    found: Parts = request.app.state.parts
+    return found.desk
+
+
+PartsOf = Annotated[Parts, Depends(_parts)]
+DeskOf = Annotated[Desk, Depends(_desk)]

@@ -1,0 +1,142 @@
+"""Rows of readings as JSON: records of history, and devices with the newest value of each series.
+
+All of it works on columns; a row never becomes a Python object.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sonde.api.columns import join, join_runs, json_rows, json_texts, members, objects, raw_texts, value_texts, whole
+from sonde.clock import Micros
+
+TEMPERATURE: Final = "temperature"
+CO2: Final = "co2"
+_BY_DEVICE: Final = [("device_id", "ascending"), ("metric", "ascending"), ("time", "ascending")]
+
+Starts = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def json_records(rows: pa.Table) -> bytes:
+    """The rows of :class:`sonde.question.History` as an array of objects."""
+    return json_rows(
+        {
+            "type": pa.repeat(pa.scalar('"data"'), rows.num_rows),
+            "id": json_texts(rows["metric"]),
+            "device": json_texts(rows["device"]),
+            "site": json_texts(rows["site"]),
+            "zone": json_texts(rows["zone"]),
+            "labels": raw_texts(rows["labels"]),
+            "timestamp": json_texts(rows["time"]),
+            "value": value_texts(rows["kind"], rows["value"], rows["text"]),
+            "quality": json_texts(rows["quality"]),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRows:
+    """The rows of :class:`sonde.question.Devices`, sorted by device, metric and time."""
+
+    rows: pa.Table
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> "DeviceRows":
+        """The rows with names as plain text, sorted."""
+        plain = {n: rows[n].cast(pa.string()) for n in ("device_id", "site_id", "zone_id", "metric", "labels")}
+        for name, column in plain.items():
+            rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+        return cls(rows.sort_by(_BY_DEVICE).combine_chunks())
+
+    def first(self, devices: int) -> tuple["DeviceRows", str]:
+        """The rows of the first so many devices, and the name of the last of them if there are more, else ``""``."""
+        starts = _starts(self.rows, "device_id")
+        if len(starts) <= devices:
+            return self, ""
+        kept = self.rows.slice(0, int(starts[devices]))
+        return DeviceRows(kept), kept["device_id"][-1].as_py()
+
+    def json(self, stale_before: Micros, *, series: bool = False) -> bytes:
+        """An array of devices; with ``series`` each lists all of its series too."""
+        if self.rows.num_rows == 0:
+            return b"[]"
+        return join(objects(self._columns(stale_before, series)))
+
+    def _columns(self, stale_before: Micros, series: bool) -> dict[str, pa.Array]:
+        starts = _starts(self.rows, "device_id")
+        times = whole(self.rows["time"]).cast(pa.int64()).to_numpy()
+        newest = _newest(times, starts)
+        at_newest = self.rows.take(pa.array(newest))
+        columns = {
+            "device_id": json_texts(at_newest["device_id"]),
+            "site_id": json_texts(at_newest["site_id"]),
+            "zone_id": json_texts(at_newest["zone_id"]),
+            "last_seen": json_texts(at_newest["time"]),
+            "metrics": self._metrics(),
+            "avg_temp": self._folded(starts, TEMPERATURE, np.nanmean),
+            "max_co2": self._folded(starts, CO2, np.nanmax),
+            "stale": json_texts(pa.array(times[newest] < stale_before)),
+        }
+        if series:
+            columns["series"] = join_runs(self._series(), starts, "[]")
+        return columns
+
+    def _metrics(self) -> pa.Array:
+        """For each device an object: metric → the newest of its series with that metric."""
+        last = _ends(self.rows, "device_id", "metric")
+        rows = self.rows.take(pa.array(last))
+        texts = members(json_texts(rows["metric"]), objects(_latest(rows)))
+        return join_runs(texts, _starts(rows, "device_id"))
+
+    def _series(self) -> pa.Array:
+        names = {"metric": "metric", "site": "site_id", "zone": "zone_id"}
+        columns = {name: json_texts(self.rows[column]) for name, column in names.items()}
+        return objects({**columns, "labels": raw_texts(self.rows["labels"]), **_latest(self.rows)})
+
+    def _folded(self, starts: Starts, metric: str, fold: Any) -> pa.Array:
+        """One number a device from the newest values of one metric's series; null where there is none."""
+        chosen = pc.if_else(pc.equal(whole(self.rows["metric"]), metric), whole(self.rows["value"]), None)
+        values = chosen.to_numpy(zero_copy_only=False)
+        found: list[float | None] = [None] * len(starts)
+        run = np.searchsorted(starts, np.flatnonzero(np.isfinite(values)), side="right") - 1
+        for device in np.unique(run):
+            end = starts[device + 1] if device + 1 < len(starts) else len(values)
+            found[device] = float(fold(values[starts[device] : end]))
+        return json_texts(pa.array(found, pa.float64()))
+
+
+def _latest(rows: pa.Table) -> dict[str, pa.Array]:
+    return {
+        "value": value_texts(rows["kind"], rows["value"], rows["text"]),
+        "time": json_texts(rows["time"]),
+        "quality": json_texts(rows["quality"]),
+    }
+
+
+def _changes(rows: pa.Table, *names: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """For each row but the first, whether it differs from the one before in any of these columns."""
+    changed = np.zeros(max(rows.num_rows - 1, 0), np.bool_)
+    for name in names:
+        codes = whole(pc.dictionary_encode(rows[name].cast(pa.string()))).indices.to_numpy()
+        changed |= codes[1:] != codes[:-1]
+    return changed
+
+
+def _starts(rows: pa.Table, *names: str) -> Starts:
+    if rows.num_rows == 0:
+        return np.zeros(0, np.int64)
+    return np.append(0, np.flatnonzero(_changes(rows, *names)) + 1)
+
+
+def _ends(rows: pa.Table, *names: str) -> Starts:
+    return np.append(np.flatnonzero(_changes(rows, *names)), rows.num_rows - 1)
+
+
+def _newest(times: np.ndarray[Any, np.dtype[np.int64]], starts: Starts) -> Starts:
+    """The row with the greatest time in each run."""
+    run = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(times))))
+    order = np.lexsort((times, run))
+    return np.asarray(order[np.append(starts[1:], len(times)) - 1], np.int64)
