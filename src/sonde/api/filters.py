@@ -38,8 +38,8 @@ def _plain_integer(text: object) -> object:
 
 
 Plain = BeforeValidator(_plain_integer)
-Limit = Annotated[int, Plain, Query(ge=1, le=MOST, description=f"How many items at most, 1–{MOST:,}")]
-Skip = Annotated[int, Plain, Query(ge=0, le=DEEPEST, description="How many to leave out; used by `Link: rel=next`")]
+Limit = Annotated[int, Query(ge=1, le=MOST, description=f"How many items at most, 1–{MOST:,}"), Plain]
+Skip = Annotated[int, Query(ge=0, le=DEEPEST, description="How many to leave out; used by `Link: rel=next`"), Plain]
 Site = Annotated[str, Query(max_length=256, description="Only this site")]
 Zone = Annotated[str, Query(max_length=256, description="Only this zone")]
 Device = Annotated[str, Query(max_length=256, description="Only this device")]

@@ -180,6 +180,7 @@ def application() -> Application:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from sonde.api.page import layout
+from sonde.api.responses import WHEN
+from sonde.problem import MEDIA_TYPE
 
 Json = Mapping[str, Any]
 _CODE: Final = re.compile(r"`([^`]+)`")
@@ -30,7 +32,7 @@ def reference_page(document: Json, base: str) -> str:
     shapes = "".join(_shape(name, schema) for name, schema in sorted(document["components"]["schemas"].items()))
     body = (
         f'<div class="reference"><nav class="contents">{_contents(groups)}</nav><main><h1>HTTP api</h1>'
-        f"<p>{_text(document['info']['description'])}</p>{sections}"
+        f"<p>{_text(document['info']['description'])}</p>{_statuses()}{sections}"
         f'<section><h2 id="shapes">Shapes</h2>{shapes}</section></main></div>'
     )
     return layout("HTTP api", body, here="/docs")
@@ -100,15 +102,30 @@ def _body(operation: Json) -> str:
 
 
 def _responses(operation: Json) -> str:
-    rows = []
+    rows, problems = [], []
     for status, response in sorted(operation["responses"].items()):
+        if MEDIA_TYPE in response.get("content", {}):
+            problems.append(status)
+            continue
         types = [_type(content["schema"]) for content in response.get("content", {}).values() if content.get("schema")]
         kinds = " or ".join(dict.fromkeys(types))
-        rows.append(
-            f'<tr><td class="status s{status[0]}">{status}</td><td>{kinds}</td><td>{_text(response["description"])}</td></tr>'
-        )
+        rows.append(_row(status, kinds, _text(response["description"])))
+    if problems:
+        rows.append(_row(" ".join(problems), '<a href="#Problem">Problem</a>', "what happened and what to do"))
     head = "<thead><tr><th>Status</th><th>Answer</th><th></th></tr></thead>"
     return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _row(status: str, kinds: str, said: str) -> str:
+    return f'<tr><td class="status s{status[0]}">{status}</td><td>{kinds}</td><td>{said}</td></tr>'
+
+
+def _statuses() -> str:
+    rows = "".join(
+        f'<tr><td class="status s4">{status}</td><td colspan="2">{_text(text)}</td></tr>'
+        for status, text in WHEN.items()
+    )
+    return f"<table><thead><tr><th>Problem</th><th colspan=2>When</th></tr></thead>{rows}</table>"
 
 
 def _shape(name: str, schema: Json) -> str:

@@ -26,7 +26,7 @@ _RETRY_HEADER: Final[dict[str, Any]] = {
     "description": "Seconds after which to try again",
     "schema": {"type": "integer", "minimum": 1},
 }
-_WHEN: Final[dict[int, str]] = {
+WHEN: Final[dict[int, str]] = {
     400: "It cannot be parsed",
     401: "No token, or one that is not known",
     403: "The token may not do this",
@@ -100,7 +100,7 @@ def failing(*statuses: int) -> dict[int | str, Any]:
 
 def _failure(status: int) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "description": _WHEN[status],
+        "description": WHEN[status],
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     if status in {429, 503}:

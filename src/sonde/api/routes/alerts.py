@@ -44,7 +44,8 @@ def alerts(
     request: Request,
     desk: DeskOf,
     state: Annotated[
-        State | None, Query(description="`open` is anything but resolved; pending ones come only so")
+        State | None,
+        Query(description="`open`: anything but pending and resolved. Pending ones come only if asked for"),
     ] = None,
     severity: Annotated[str, Query(max_length=64, description="Only this severity", examples=["critical"])] = "",
     since: Since = "",

@@ -29,7 +29,12 @@ async def _question(request: Request) -> _Question:
 
 _BODY: Final[dict[str, Any]] = {
     "required": True,
-    "content": {JSON: {"schema": {"$ref": "#/components/schemas/SqlQuestion"}}},
+    "content": {
+        JSON: {
+            "schema": {"$ref": "#/components/schemas/SqlQuestion"},
+            "example": {"sql": "select device, count(*) as readings from readings group by device"},
+        }
+    },
 }
 
 
