@@ -225,11 +225,6 @@ def _firing(track: _Track, alert: Alert, at: int, outcome: Outcome) -> int:
     return clears + 1
 
 
-def removed(alert: Alert, log_time: Micros) -> Alert | None:
-    """``alert`` after its rule has gone."""
-    return advance(alert, "rule removed", log_time)
-
-
 def quiet_span(rules: Iterable[Rule]) -> tuple[float, float]:
     """The span of values, ends included, in which none of ``rules`` holds."""
     spans = [WATCHES[rule.type].quiet(rule) for rule in rules]

@@ -1,0 +1,197 @@
+"""From frames to :class:`Changes`: everything a step does, but for reading the log and writing the store."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sonde.changes import WINDOWS, Changes, Definition, Progress, Series, State
+from sonde.clock import SECOND
+from sonde.entry import Entry, EntryKind
+from sonde.errors import Invalid
+from sonde.ports import Identities
+from sonde.process.alerting import Alerting
+from sonde.process.dedupe import Dedupe, Sifted
+from sonde.process.definitions import Definitions
+from sonde.process.gather import Opened, Unread
+from sonde.process.ledger import Place, Tally
+from sonde.process.marking import Marking
+from sonde.process.numbering import Numbering
+from sonde.process.rows import Arrived, Rows
+from sonde.reading import Quality
+from sonde.window import fold
+
+_NEVER: Final = np.iinfo(np.int64).min
+_TURNING: Final = frozenset({EntryKind.PROFILE, EntryKind.RULE, EntryKind.SETTINGS})
+
+
+class Folding:
+    """What a processor knows: all that a store's state says, moved on by every step.
+
+    After a step that did not reach the store it knows too much: make a new one from the store's state.
+    """
+
+    def __init__(self, state: State, identities: Identities, log: str, partition: int) -> None:
+        mine = [p for p in state.progress if p.log == log and p.partition == partition]
+        self.progress = mine[0] if mine else Progress(log, partition, 0)
+        self._dedupe = Dedupe(identities, partition, state.streams)
+        self._definitions = Definitions(state.definitions)
+        self._numbering = Numbering(state.series)
+        self._marking = Marking()
+        self._marking.learn(state.series, self._definitions.profiles)
+        self._alerting = Alerting(self._numbering.series, self._definitions.rules, state.alerts)
+        self._newest = np.full(len(state.series), _NEVER, np.int64)
+        for series, time in state.newest.items():
+            self._newest[series] = time
+
+    def turns(self, frame: Opened, turned: bool) -> bool:
+        """Whether ``frame`` changes what the readings after it mean: a definition that is new, or an acknowledgement,
+        which belongs between the readings before it and those after it. ``turned``: so does a frame that waits before it,
+        and what is in force is not known yet."""
+        return any(
+            entry.kind == EntryKind.ACKNOWLEDGEMENT
+            or (entry.kind in _TURNING and (turned or self._definitions.changes(entry)))
+            for entry in frame.body.entries
+        )
+
+    def fold(self, frames: Sequence[Opened]) -> Changes:
+        """All that ``frames`` change."""
+        tally = Tally(self.progress.partition)
+        sifted = self._dedupe.sift(frames, tally)
+        definitions = self._apply(sifted.entries, tally)
+        new: list[Series] = []
+        tables: dict[str, pa.Table] = {}
+        if sifted.batches:
+            new, tables = self._fold_readings(sifted, tally)
+        last = frames[-1]
+        return self._changes(
+            Progress(self.progress.log, self.progress.partition, last.offset + 1, last.header.log_time),
+            tally,
+            series=new,
+            streams=list(sifted.streams.values()),
+            definitions=definitions,
+            **tables,
+        )
+
+    def pass_over(self, lost: Unread) -> Changes:
+        """Go on behind what cannot be read, and say so."""
+        tally = Tally(self.progress.partition)
+        place = Place(lost.offset, 0, self.progress.log_time)
+        tally.set_aside(place, Entry(0), lost.readings, f"{lost.reason}: {lost.why}")
+        progress = self.progress
+        return self._changes(
+            Progress(progress.log, progress.partition, lost.next_offset, progress.log_time),
+            tally,
+        )
+
+    @property
+    def series(self) -> int:
+        """How many there are."""
+        return len(self._numbering.series)
+
+    def open_alerts(self) -> Mapping[str, int]:
+        """Open alerts by severity."""
+        return self._alerting.count()
+
+    def _changes(self, progress: Progress, tally: Tally, **more: Any) -> Changes:
+        alerts, retracted = self._alerting.take_changed()
+        expected, self.progress = self.progress.offset, progress
+        return Changes(
+            expected=expected,
+            progress=progress,
+            alerts=alerts,
+            retracted=retracted,
+            ledger=tally.lines(),
+            marks=tally.marks,
+            **more,
+        )
+
+    def _apply(self, entries: Sequence[tuple[Place, Entry]], tally: Tally) -> list[Definition]:
+        """Put what is not readings in force, in the order of the log. Commands and purges are for parts to come: they
+        stay in the log, where those will find them; a tick says nothing but its time."""
+        changed: list[Definition] = []
+        for place, entry in entries:
+            try:
+                definition = self._definitions.apply(entry, place.log_time)
+            except Invalid as error:
+                tally.set_aside(place, entry, 0, str(error))
+                continue
+            if definition is not None:
+                changed.append(definition)
+                if definition.kind == "rule":
+                    rule = self._definitions.rules.get(definition.name)
+                    self._alerting.set_rule(definition.name, rule, place.log_time)
+            elif entry.kind == EntryKind.ACKNOWLEDGEMENT:
+                self._alerting.acknowledge(entry)
+            elif entry.kind == EntryKind.COUNTERS:
+                _count_refused(place, entry, tally)
+        devices = {d.name for d in changed if d.kind == "profile"}
+        if devices:
+            theirs = [s for s in self._numbering.series if s.device in devices]
+            self._marking.learn(theirs, self._definitions.profiles)
+        return changed
+
+    def _fold_readings(self, sifted: Sifted, tally: Tally) -> tuple[list[Series], dict[str, pa.Table]]:
+        settings = self._definitions.settings
+        arrived = Arrived.of(sifted.batches, sifted.pieces)
+        series, new = self._numbering.number(arrived.batch)
+        self._learn(new)
+        arrived.mark_clocks(round(settings.future_limit * SECOND))
+        late = self._late(arrived, series)
+        if late.any():
+            starts = np.cumsum([0, *(piece.rows for piece in arrived.pieces[:-1])])
+            for piece, rows in zip(
+                arrived.pieces, np.add.reduceat(late.astype(np.int64), starts).tolist(), strict=True
+            ):
+                tally.add(piece.source, piece.lane, late=rows)
+        rows = Rows.of(arrived, series)
+        self._marking.mark(rows)
+        self._alerting.run(rows, late)
+        return new, {
+            "readings": rows.readings(),
+            "windows": _windows(rows, settings.windows),
+            "latest": rows.newest(self._newest),
+        }
+
+    def _learn(self, new: Sequence[Series]) -> None:
+        if new:
+            self._marking.learn(new, self._definitions.profiles)
+            self._alerting.learn(new)
+            more = max(self.series - len(self._newest), len(self._newest))
+            self._newest = np.append(self._newest, np.full(more, _NEVER))
+
+    def _late(self, arrived: Arrived, series: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Which readings are older than the newest of their series in the frames before theirs. A clock that is wrong
+        makes nobody late."""
+        late = np.zeros(len(series), np.bool_)
+        wrong = arrived.quality == Quality.CLOCK
+        some_wrong = bool(wrong.any())
+        for start, end in zip(arrived.starts, arrived.ends, strict=True):
+            ids, time = series[start:end], arrived.time[start:end]
+            late[start:end] = time < self._newest[ids]
+            if some_wrong:
+                right = ~wrong[start:end]
+                late[start:end] &= right
+                ids, time = ids[right], time[right]
+            np.maximum.at(self._newest, ids, time)
+        return late
+
+
+def _windows(rows: Rows, widths: Sequence[int]) -> pa.Table:
+    counts = rows.counts
+    if counts is None:
+        return fold(rows.series, rows.time, rows.value, widths)
+    if not counts.any():
+        return WINDOWS.empty_table()
+    return fold(rows.series[counts], rows.time[counts], rows.value[counts], widths)
+
+
+def _count_refused(place: Place, entry: Entry, tally: Tally) -> None:
+    refused = entry.payload.get("refused") if isinstance(entry.payload, dict) else None
+    if not isinstance(refused, dict) or not all(isinstance(n, int) and 0 <= n < 2**48 for n in refused.values()):
+        tally.set_aside(place, entry, 0, "counters that do not say how many readings were refused, by reason")
+        return
+    total = sum(refused.values())
+    tally.add(entry.source, entry.lane, declared=total, refused=total)

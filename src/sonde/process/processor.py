@@ -1,0 +1,193 @@
+"""The processor: reads the log in order, and brings it into the store, step by step."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from sonde.changes import Changes
+from sonde.clock import DAY, SECOND, Clock, SystemClock
+from sonde.errors import Conflict, Hold, NotFound, Retry
+from sonde.frame import Opener
+from sonde.metrics import Metrics
+from sonde.ports import Identities, Log, Store
+from sonde.process.folding import Folding
+from sonde.process.gather import Gatherer, Opened, Unread
+
+_log = structlog.get_logger()
+
+_IDLE_SECONDS: Final = 0.5  # how long a step waits at the end of the log before it looks whether to stop
+_HOLD_SECONDS: Final = 3.0
+_FIRST_BACKOFF: Final = 0.1
+_LAST_BACKOFF: Final = 5.0
+_HOUR: Final = 3600 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far the store is behind the log: frames, and the age in seconds of what was stored last if there are any."""
+
+    frames: int
+    seconds: float
+
+
+class Processor:
+    """Brings one partition of ``log`` into ``store``, from one thread.
+
+    A step gathers frames until ``linger`` seconds after the commit before, or ``max_readings``; after a pause it commits
+    what comes at once. Whatever fails, the store stays whole, nothing is skipped, and the next step begins where the store
+    stands.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        store: Store,
+        identities: Identities,
+        opener: Opener,
+        *,
+        partition: int = 0,
+        clock: Clock | None = None,
+        metrics: Metrics | None = None,
+        max_readings: int = 250_000,
+        linger: float = 0.15,
+        dedupe_days: float = 7.0,
+        dedupe_max: int = 1_000_000,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._identities = identities
+        self._opener = opener
+        self._partition = partition
+        self._clock = clock or SystemClock()
+        self._metrics = metrics or Metrics()
+        self._max_readings = max_readings
+        self._linger = linger
+        self._remember = round(dedupe_days * DAY)
+        self._dedupe_max = dedupe_max
+        self._folding: Folding | None = None  # none: to be made from the store
+        self._gatherer: Gatherer | None = None
+        self._committed = float("-inf")
+        self._tidied = -1
+        self.position = 0
+        self.problem: str | None = None
+
+    def step(self, wait: float) -> bool:
+        """Bring one micro-batch into the store, waiting up to ``wait`` seconds for it; whether there was one.
+
+        Raises :class:`Retry` and :class:`Hold`; then nothing has changed, and the next step tries the same again.
+        """
+        try:
+            return self._step(wait)
+        except BaseException:
+            self._folding = self._gatherer = None  # it may know more than the store
+            raise
+
+    def run(self, stop: threading.Event) -> None:
+        """Step until ``stop``. While it cannot go on, ``problem`` says why, and it tries again."""
+        backoff = _FIRST_BACKOFF
+        while not stop.is_set():
+            try:
+                self.step(_IDLE_SECONDS)
+            except Retry as error:
+                self._stuck(error)
+                self._clock.wait(stop, error.after or backoff)
+                backoff = min(2 * backoff, _LAST_BACKOFF)
+            except Hold as error:
+                self._stuck(error)
+                self._clock.wait(stop, _HOLD_SECONDS)
+            except Exception as error:  # a mistake of ours: nothing is skipped, readings wait in the log
+                _log.exception("processor_failed", offset=self.position)
+                self.problem = f"the processor failed at offset {self.position}: {error!r}; it tries again"
+                self._clock.wait(stop, _HOLD_SECONDS)
+            else:
+                if self.problem is not None:
+                    _log.info("processor_goes_on", offset=self.position)
+                self.problem, backoff = None, _FIRST_BACKOFF
+
+    def lag(self) -> Lag:
+        """How far the store is behind the log."""
+        _, end = self._log.ends().get(self._partition, (0, 0))
+        frames = max(0, end - self.position)
+        stored = self._folding.progress.log_time if self._folding is not None else 0
+        seconds = max(0, self._clock.now() - stored) / SECOND if frames and stored else 0.0
+        return Lag(frames, seconds)
+
+    def _step(self, wait: float) -> bool:
+        folding, gatherer = self._ready()
+        self._tidy(folding)
+        try:
+            gathered = gatherer.gather(wait, self._committed + self._linger, self._max_readings)
+        except NotFound as error:
+            raise Hold(
+                f"the log does not hold offset {folding.progress.offset} any more ({error})",
+                hint="Restore the newest checkpoint: sonde rebuild",
+            ) from None
+        if not gathered:
+            self._measure_lag()
+            return False
+        started = self._clock.monotonic()
+        changes = folding.pass_over(gathered) if isinstance(gathered, Unread) else folding.fold(gathered)
+        try:
+            self._store.commit(changes)
+        except Conflict:
+            _log.warning("processor_overtaken", offset=changes.expected)
+            self._folding = self._gatherer = None
+            return False
+        self._committed = self._clock.monotonic()
+        self.position = changes.progress.offset
+        self._measure(changes, gathered, self._committed - started)
+        return True
+
+    def _ready(self) -> tuple[Folding, Gatherer]:
+        if self._folding is None or self._gatherer is None:
+            self._folding = folding = Folding(self._store.load(), self._identities, self._log.id, self._partition)
+            self.position = folding.progress.offset
+            self._gatherer = Gatherer(
+                self._log, self._partition, self._opener, self.position, clock=self._clock, turns=folding.turns
+            )
+        return self._folding, self._gatherer
+
+    def _tidy(self, folding: Folding) -> None:
+        """Forget old identities, once an hour of the log's time."""
+        log_time = folding.progress.log_time
+        if log_time // _HOUR != self._tidied:
+            since = self._identities.forget(log_time - self._remember, self._dedupe_max)
+            self._metrics.remembered.set(since / SECOND)
+            self._tidied = log_time // _HOUR
+
+    def _stuck(self, error: Retry | Hold) -> None:
+        if self.problem != str(error):
+            _log.error("processor_waits", offset=self.position, problem=str(error))
+        self.problem = str(error)
+
+    def _measure(self, changes: Changes, gathered: Sequence[Opened] | Unread, seconds: float) -> None:
+        metrics = self._metrics
+        reason = gathered.reason if isinstance(gathered, Unread) else "conflict"
+        for line in changes.ledger:
+            metrics.stored.inc(line.stored)
+            metrics.duplicate.inc(line.duplicate)
+            metrics.late.inc(line.late)
+            if line.set_aside:
+                metrics.set_aside.labels(reason).inc(line.set_aside)
+        for mark in changes.marks:
+            _log.warning(
+                f"readings_{mark.reason}",
+                offset=mark.offset,
+                source=mark.source,
+                readings=mark.readings,
+                why=mark.detail,
+            )
+        metrics.step_seconds.observe(seconds)
+        if self._folding is not None:
+            metrics.series.set(self._folding.series)
+            for severity, number in self._folding.open_alerts().items():
+                metrics.alerts_open.labels(severity).set(number)
+        self._measure_lag()
+
+    def _measure_lag(self) -> None:
+        lag = self.lag()
+        self._metrics.lag_frames.set(lag.frames)
+        self._metrics.lag_seconds.set(lag.seconds)
