@@ -10,6 +10,7 @@ from sonde.errors import Hold
 from sonde.files import write_file
 
 SIGN_IN: Final = "/sign-in"
+COOKIE: Final = "sonde_session"
 
 
 class Running(msgspec.Struct, frozen=True):

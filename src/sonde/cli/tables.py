@@ -1,59 +1,67 @@
 """Tables and JSON on standard output."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.cells import cell_len
 
 from sonde.cli.terminal import ACCENT, is_live, note
 
-_NO_TERMINAL_WIDTH = 100_000  # lines are not broken when a program reads them
-
-
-def console() -> Console:
-    """Standard output: colours and its width for a terminal, bare lines for a program."""
-    if is_live(sys.stdout):
-        return Console(highlight=False)
-    return Console(highlight=False, width=_NO_TERMINAL_WIDTH, no_color=True, force_terminal=False)
+_STYLES: Final = {"cyan": "\x1b[36m", "dim": "\x1b[2m", "": ""}
+_GAP: Final = "  "
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], *, empty: str = "nothing") -> None:
-    """Aligned columns under quiet headings; numbers to the right. ``empty`` is said when there is no row."""
+    """Objects as a table; ``empty`` is said when there is none."""
     if not rows:
         note(empty)
         return
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     names = list(rows[0])
-    for number, name in enumerate(names):
-        numeric = all(isinstance(row[name], int | float) and not isinstance(row[name], bool) for row in rows)
-        table.add_column(
-            name.replace("_", " "),
-            justify="right" if numeric else "left",
-            style=ACCENT if number == 0 else "",
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*(Text(cell_text(row[name])) for name in names))
-    screen = console()
-    with screen.capture() as capture:
-        screen.print(table)
-    sys.stdout.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+    print_columns([n.replace("_", " ") for n in names], [[row[n] for row in rows] for n in names])
+
+
+def print_columns(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> None:
+    """Aligned columns under quiet headings; numbers to the right."""
+    live = is_live(sys.stdout)
+    texts = [[cell_text(value) for value in column] for column in columns]
+    widths = [max(map(cell_len, [name, *column])) for name, column in zip(names, texts, strict=True)]
+    right = [bool(column) and all(_is_number(v) for v in column) for column in columns]
+    styles = [ACCENT, *[""] * (len(names) - 1)] if live else [""] * len(names)
+    lines = [_line(names, widths, right, ["dim" if live else ""] * len(names))]
+    lines += [_line(row, widths, right, styles) for row in zip(*texts, strict=True)]
+    sys.stdout.writelines(lines)
 
 
 def cell_text(value: Any) -> str:
-    """A value in a table: thousands in groups, nothing for None."""
+    """A value in a table, on one line; nothing for None."""
     if value is None:
         return ""
     if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, dict | list | tuple):
+        return msgspec.json.encode(value).decode()
+    text = str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def print_json(value: Any) -> None:
-    """JSON for programs, indented for people."""
+    """JSON: one line for programs, indented for people."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2 if is_live(sys.stdout) else 0)
     sys.stdout.write(text.decode() + "\n")
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _line(cells: Iterable[str], widths: Sequence[int], right: Sequence[bool], styles: Sequence[str]) -> str:
+    parts = []
+    for text, width, to_right, style in zip(cells, widths, right, styles, strict=True):
+        padding = " " * (width - cell_len(text))
+        aligned = padding + text if to_right else text + padding
+        parts.append(f"{_STYLES[style]}{aligned}\x1b[0m" if style else aligned)
+    return _GAP.join(parts).rstrip() + "\n"

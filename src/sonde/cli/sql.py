@@ -1,0 +1,76 @@
+"""``sonde sql``: anything that one SELECT can ask, with a server running or not."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import typer
+
+from sonde.assemble.ask import ask_remote, ask_running
+from sonde.assemble.formats import BINARY, FORMATS, cells
+from sonde.assemble.remote import Remote
+from sonde.assemble.server import find_running
+from sonde.cli.options import DEFAULT_DATA, Data
+from sonde.cli.tables import print_columns
+from sonde.cli.terminal import note
+from sonde.directory import DataDirectory
+from sonde.errors import Hold
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    ARROW = "arrow"
+    PARQUET = "parquet"
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(metavar="SELECT", help="One SELECT.")],
+    data: Data = DEFAULT_DATA,
+    url: Annotated[
+        str, typer.Option(metavar="URL", envvar="SONDE_URL", show_envvar=False, help="Ask this server instead.")
+    ] = "",
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Token for --url; else the variable SONDE_TOKEN.")
+    ] = None,
+    format_: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.TABLE,
+) -> None:
+    """Ask in SQL, over the views readings, windows, alerts, devices and gaps.
+
+    Times print as RFC 3339 in UTC; the width of a window is a text such as 5m. Nothing can be changed by it.
+    """
+    if format_ in BINARY and sys.stdout.isatty():
+        raise Hold(
+            f"{format_} is no text for a terminal", hint=f"Send it to a file: … --format {format_} > rows.{format_}"
+        )
+    rows = ask_remote(Remote(url, _bearer(token_file)), query) if url else _ask_here(data, query)
+    if format_ == Format.TABLE:
+        print_columns(rows.column_names, cells(rows))
+        note(f"{rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}")
+    else:
+        sys.stdout.buffer.write(FORMATS[format_](rows))
+        sys.stdout.buffer.flush()
+
+
+def _ask_here(data: Path, query: str) -> pa.Table:
+    directory = DataDirectory.open(data)
+    server = find_running(directory)
+    if server is not None:
+        return ask_running(directory, server, query)
+    from sonde.assemble.offline import ask_store  # noqa: PLC0415  # the database only where it is needed
+
+    return ask_store(directory, query)
+
+
+def _bearer(token_file: Path | None) -> dict[str, str]:
+    token = token_file.read_text().strip() if token_file else os.environ.get("SONDE_TOKEN", "").strip()
+    if not token and (named := os.environ.get("SONDE_TOKEN_FILE")):
+        token = Path(named).read_text().strip()
+    return {"Authorization": f"Bearer {token}"} if token else {}
