@@ -5,13 +5,18 @@ The body is MessagePack, compressed whole into one standard zstd frame (RFC 8878
 when decompressed. The answer is JSON: ``{"durable_seq": n}``, or ``{"known_seq": n}`` with 409.
 """
 
-from collections.abc import Sequence
-from typing import Final
+import time
+from collections.abc import Iterator, Sequence
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
+import urllib3
 
-from sonde.errors import Invalid, Problem, TooLarge
+from sonde.clock import SECOND, Clock, SystemClock
+from sonde.errors import Conflict, Hold, Invalid, Problem, Reject, Retry, TooLarge
 from sonde.ports import Outgoing, StreamId
 
 CONTENT_TYPE: Final = "application/vnd.sonde.uplink"
@@ -92,3 +97,160 @@ def _check(message: Message) -> None:
 
 def _invalid(what: str) -> Invalid:
     return Invalid(Problem(None, "body", what), syntax=True)
+
+
+_CHUNK: Final = 64 << 10  # each is sent within the connect timeout, so a slow link is no error
+_MAX_ANSWER: Final = 64 << 10
+_MAX_RETRY_AFTER: Final = 3600.0
+_RETRY: Final = frozenset({408, 429, 502, 503, 504})
+_THE_WAY: Final = frozenset({404, 405, 406, 407, 410, 411, 412, 421, 425, 426, 428, 431, 451})
+
+
+class HttpWire:
+    """A :class:`sonde.ports.Wire` to the sink at ``url``.
+
+    ``token`` is the node's credential. Waits ``connect_timeout`` seconds for a connection and for each piece of a request
+    to be taken, and ``timeout`` seconds for the answer. ``ca`` is a file with the certificates to trust, ``certificate``
+    and ``key`` are the node's own for mutual TLS. :class:`Hold` if the address cannot be one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout: float = 30.0,
+        connect_timeout: float = 10.0,
+        ca: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._timeout = timeout
+        self._waits = urllib3.Timeout(connect=connect_timeout, read=timeout)
+        self._where = url.rstrip("/") + "/uplink"
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": CONTENT_TYPE,
+            "Content-Encoding": CONTENT_ENCODING,
+            "Accept": "application/json",
+        }
+        options: dict[str, Any] = {"maxsize": 3, "block": False}
+        if url.startswith("https:"):
+            files = {"ca_certs": ca, "cert_file": certificate, "key_file": key}
+            options |= {name: str(path) for name, path in files.items() if path is not None}
+        try:
+            parts = urllib3.util.parse_url(self._where)
+            if parts.scheme not in {"http", "https"} or not parts.host:
+                raise urllib3.exceptions.LocationParseError(url)
+            self._pool = urllib3.connection_from_url(self._where, **options)
+        except urllib3.exceptions.HTTPError:
+            raise Hold(f"{url!r} is not the address of a sink", hint="Write http://host:port") from None
+        self._path = parts.request_uri
+
+    def send(self, stream: StreamId, confirmed: int, entries: Sequence[Outgoing]) -> int:
+        body, length = pack(stream, confirmed, entries)
+        status, headers, answer = self._post(body, length)
+        if status == 200:
+            try:
+                return msgspec.json.decode(answer, type=Durable).durable_seq
+            except msgspec.DecodeError:
+                raise Hold(f"what answers at {self._where} is not a sink", hint="Is the address right?") from None
+        raise self._error(status, headers, answer)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _post(self, body: bytes, length: int) -> tuple[int, urllib3.HTTPHeaderDict, bytes]:
+        headers = {**self._headers, "Content-Length": str(len(body)), LENGTH: str(length)}
+        try:
+            response = self._pool.urlopen(
+                "POST",
+                self._path,
+                body=_pieces(body),
+                headers=headers,
+                retries=False,
+                redirect=False,
+                timeout=self._waits,
+                preload_content=False,
+            )
+            try:
+                answer = self._read(response)
+            except BaseException:
+                response.close()
+                raise
+            response.release_conn()
+            return response.status, response.headers, answer
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Retry(f"no answer from {self._where}: {_cause(error)}") from None
+
+    def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
+        """The answer: not longer than it may be, not slower than the timeout as a whole."""
+        deadline = time.monotonic() + self._timeout
+        answer = b""
+        while piece := response.read1(_CHUNK):
+            answer += piece
+            if len(answer) > _MAX_ANSWER:
+                raise urllib3.exceptions.ResponseError("an answer without end")
+            if time.monotonic() > deadline:
+                raise urllib3.exceptions.TimeoutError("an answer that takes too long")
+        return answer
+
+    def _error(self, status: int, headers: urllib3.HTTPHeaderDict, answer: bytes) -> Exception:
+        """The error that an answer stands for: what to do about it, not what it is called."""
+        said = _detail(answer) or f"{self._where} answered {status}"
+        if status in _RETRY:
+            return Retry(said, after=self._after(headers.get("Retry-After")))
+        if status in {401, 403}:
+            return Hold(said, hint="Give the node another token, or the token its rights")
+        if status == 413:
+            return TooLarge(said)
+        if status == 409:
+            return Conflict(said, known=_known(answer))
+        if 400 <= status < 500 and status not in _THE_WAY:
+            return Reject(said)
+        return Hold(f"{said} ({status})", hint=f"Is a sink at {self._where}? Everything is kept until it is")
+
+    def _after(self, text: str | None) -> float | None:
+        """The seconds of a ``Retry-After``, which is a number or a date."""
+        if text is None:
+            return None
+        try:
+            seconds = float(text) if text.strip().isdigit() else self._until(text)
+        except (ValueError, TypeError, OverflowError):
+            return None
+        return min(max(0.0, seconds), _MAX_RETRY_AFTER)
+
+    def _until(self, date: str) -> float:
+        return parsedate_to_datetime(date).timestamp() - self._clock.now() / SECOND
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    return (body[start : start + _CHUNK] for start in range(0, len(body), _CHUNK))
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason, without the connection objects that urllib3 puts in front of it."""
+    text = str(error.args[-1] if error.args and isinstance(error.args[-1], BaseException) else error)
+    return text.split(": ", 1)[-1] if text.startswith("<") else text
+
+
+class _Said(msgspec.Struct):
+    title: str = ""
+    detail: str = ""
+
+
+def _detail(answer: bytes) -> str:
+    try:
+        said = msgspec.json.decode(answer, type=_Said)
+    except msgspec.DecodeError:
+        return ""
+    return (said.detail or said.title)[:500]
+
+
+def _known(answer: bytes) -> int | None:
+    try:
+        return msgspec.json.decode(answer, type=Known).known_seq
+    except msgspec.DecodeError:
+        return None
