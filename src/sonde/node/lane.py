@@ -113,9 +113,9 @@ class LaneSender:
             entries = self._outbox.peek(self._lane, self._parcel.bytes)
             if epoch == self._outbox.epoch:
                 break
-        if epoch != self._epoch:
-            self._epoch = epoch
+        if self._epoch not in {"", epoch}:
             self._on_receipt(self._lane, None)
+        self._epoch = epoch
         return epoch, entries
 
     def _confirm(self, epoch: str, entries: Sequence[Outgoing], durable: int) -> None:
