@@ -41,6 +41,7 @@ class Partition:
             self._tail = recover(segment_path(folder, last), self._header(last), stored, disk)
             self._next = self._tail.next
         if stored > self._next:
+            self.close()
             file = segment_path(folder, self._firsts[-1] if self._firsts else 0)
             raise Damaged(
                 f"the log ends at offset {self._next} and the store has committed {stored}",
@@ -93,10 +94,12 @@ class Partition:
         except OSError as error:
             raise cannot_write(error, path) from error
         with self._changed:
-            if tail is None or tail.frames:
+            if tail is not None and not tail.frames:
+                tail.reader.close()  # replaced
+            else:
                 self._firsts.append(self._next)
-            if tail is not None and tail.frames:
-                self._keep(tail.reader)
+                if tail is not None:
+                    self._keep(tail.reader)
             self._tail = fresh
         return fresh
 
@@ -107,29 +110,15 @@ class Partition:
                 if not self._wait(offset, deadline):
                     return ()
                 first, stop, reader = self._find(offset)
+            reader = reader or self._load(first, stop, offset)
+            if reader is None:
+                continue
             try:
-                reader = reader or self._load(first)
-            except FileNotFoundError:
-                if offset < self.ends()[0]:
-                    continue  # cut in the meantime
-                raise _missing(segment_path(self._folder, first), 0, stop) from None
-            except Damaged as damage:
-                damage.next_offset = stop
-                raise
-            if offset - first >= reader.frames:
-                raise _missing(reader.path, reader.positions[-1], stop)
-            return reader.read(offset, min(stop, first + reader.frames), limit_bytes)
-
-    def _find(self, offset: int) -> tuple[int, int, SegmentReader | None]:
-        """The segment that holds ``offset``: its first offset, the one after its last, and its reader if it is at hand."""
-        number = bisect_right(self._firsts, offset) - 1
-        first = self._firsts[number]
-        if number + 1 == len(self._firsts) and self._tail is not None:
-            return first, self._next, self._tail.reader
-        reader = self._readers.get(first)
-        if reader is not None:
-            self._readers.move_to_end(first)
-        return first, self._firsts[number + 1], reader
+                if offset - first >= reader.frames:
+                    raise _missing(reader.path, reader.positions[-1], stop)
+                return reader.read(offset, min(stop, first + reader.frames), limit_bytes)
+            finally:
+                reader.close()
 
     def _wait(self, offset: int, deadline: float) -> bool:
         """Until there is a frame at ``offset``; whether there is. Called with the lock held."""
@@ -147,16 +136,44 @@ class Partition:
             self._changed.wait(left)
         return False
 
-    def _load(self, first: int) -> SegmentReader:
-        reader = SegmentReader.load(segment_path(self._folder, first), self._header(first))
+    def _find(self, offset: int) -> tuple[int, int, SegmentReader | None]:
+        """The segment that holds ``offset``: its first offset, the one after its last, and its reader if it is open. Called
+        with the lock held."""
+        number = bisect_right(self._firsts, offset) - 1
+        first = self._firsts[number]
+        if number + 1 == len(self._firsts) and self._tail is not None:
+            return first, self._next, self._tail.reader.hold()
+        reader = self._readers.get(first)
+        if reader is not None:
+            self._readers.move_to_end(first)
+            reader.hold()
+        return first, self._firsts[number + 1], reader
+
+    def _load(self, first: int, stop: int, offset: int) -> SegmentReader | None:
+        """Open a segment; None if it was cut in the meantime."""
+        path = segment_path(self._folder, first)
+        try:
+            reader = SegmentReader.load(path, self._header(first))
+        except FileNotFoundError:
+            if offset < self.ends()[0]:
+                return None
+            raise _missing(path, 0, stop) from None
+        except Damaged as damage:
+            damage.next_offset = stop
+            raise
         with self._changed:
-            self._keep(reader)
+            self._keep(reader.hold())
         return reader
 
     def _keep(self, reader: SegmentReader) -> None:
+        """Have a segment that is read at hand for the next time."""
+        gone = [self._readers.pop(reader.first, None)]
         self._readers[reader.first] = reader
-        while len(self._readers) > _READERS:
-            self._readers.popitem(last=False)
+        if self._closed or len(self._readers) > _READERS:
+            gone.append(self._readers.popitem(last=False)[1])
+        for other in gone:
+            if other is not None:
+                other.close()
 
     def cut(self, below: int) -> None:
         with self._writing:
@@ -164,7 +181,8 @@ class Partition:
                 gone = max(0, bisect_right(self._firsts, below) - 1)
                 firsts, self._firsts = self._firsts[:gone], self._firsts[gone:]
                 for first in firsts:
-                    self._readers.pop(first, None)
+                    if reader := self._readers.pop(first, None):
+                        reader.close()
             paths = [segment_path(self._folder, first) for first in firsts]
             try:
                 self._disk.remove([p for path in paths for p in (path, path.with_suffix(".idx"))])
@@ -175,8 +193,12 @@ class Partition:
         with self._writing, self._changed:
             self._closed = True
             self._changed.notify_all()
+            for reader in self._readers.values():
+                reader.close()
             self._readers.clear()
-            self._tail = None
+            if self._tail is not None:
+                self._tail.reader.close()
+                self._tail = None
 
 
 def _closed() -> Retry:

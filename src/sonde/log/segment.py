@@ -1,13 +1,14 @@
 """Reading a segment: where its frames are, and the frames."""
 
 import os
+import threading
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from sonde.errors import Damaged, Retry
 from sonde.frame import HEADER_BYTES as FRAME_HEADER_BYTES
@@ -131,16 +132,27 @@ def whole_frames(handle: int, path: Path, place: int, mark: Mark) -> list[int]:
 
 
 class SegmentReader:
-    """An open segment; any number of threads may read. Closed when nobody holds it any more."""
+    """An open segment, for any number of threads. Whoever reads holds it, so that it is closed when nobody does any more:
+    :meth:`close` for having made it, and for each :meth:`hold`."""
 
     def __init__(self, path: Path, first: int, handle: int, positions: Positions) -> None:
         self.path = path
         self.first = first
         self.handle = handle
         self.positions = positions
+        self._lock = threading.Lock()
+        self._holders = 1  # whoever made it
 
-    def __del__(self) -> None:
-        os.close(self.handle)
+    def hold(self) -> Self:
+        with self._lock:
+            self._holders += 1
+        return self
+
+    def close(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0:
+                os.close(self.handle)
 
     @classmethod
     def load(cls, path: Path, header: SegmentHeader) -> "SegmentReader":
@@ -152,10 +164,13 @@ class SegmentReader:
             raise
         except OSError as error:
             raise Retry(f"{path} cannot be opened ({error.strerror})", after=1.0) from None
-        reader = cls(path, header.first, handle, array("Q"))
-        check_origin(handle, path, header)
-        reader.positions = indexed(handle, path, header) or walk(handle, path, header).positions
-        return reader
+        try:
+            check_origin(handle, path, header)
+            positions = indexed(handle, path, header) or walk(handle, path, header).positions
+        except BaseException:
+            os.close(handle)
+            raise
+        return cls(path, header.first, handle, positions)
 
     @property
     def frames(self) -> int:

@@ -57,21 +57,19 @@ class SegmentLog:
             self._lock = FileLock(path / "lock")
         except OSError as error:
             raise cannot_write(error, path) from error
+        self._partitions: dict[int, Partition] = {}
         try:
             self.id = _id(path, disk)
-            numbers = sorted({*range(partitions), *partitions_in(path), *stored})
-            self._partitions: dict[int, Partition] = {}
-            for number in numbers:
+            for number in sorted({*range(partitions), *partitions_in(path), *stored}):
                 folder = partition_path(path, number)
                 disk.folder(folder)
                 self._partitions[number] = Partition(
                     folder, self.id, number, stored.get(number, 0), segment_bytes, disk
                 )
-        except OSError as error:
-            self._lock.release()
-            raise cannot_write(error, path) from error
-        except BaseException:
-            self._lock.release()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise cannot_write(error, path) from error
             raise
 
     def append(self, partition: int, frames: Sequence[bytes]) -> int:

@@ -17,6 +17,7 @@ from sonde.log.layout import (
     HEADER_BYTES,
     MARK_BYTES,
     Mark,
+    Positions,
     SegmentHeader,
     index_checksum,
     pack_index,
@@ -108,46 +109,46 @@ def recover(path: Path, header: SegmentHeader, stored: int, disk: Disk) -> Tail:
     What is torn is set aside in a file beside it and cut. :class:`Damaged` if the store has committed an offset of that.
     """
     try:
-        reader = SegmentReader(path, header.first, os.open(path, os.O_RDWR | os.O_CLOEXEC), array("Q", [HEADER_BYTES]))
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise cannot_write(error, path) from error
-    check_origin(reader.handle, path, header)
-    positions = indexed(reader.handle, path, header)
-    if positions is not None:
-        reader.positions = positions
-        return Tail(reader, header, sealed=True, indexed=True)
-    found = walk(reader.handle, path, header)
-    if found.footer is not None:
-        reader.positions = found.positions
-        return Tail(reader, header, sealed=True)
     try:
-        return _mended(reader, found, header, stored, disk)
-    except OSError as error:
-        raise cannot_write(error, path) from error
+        return _recover(handle, path, header, stored, disk)
+    except BaseException as error:
+        os.close(handle)
+        if isinstance(error, OSError):
+            raise cannot_write(error, path) from error
+        raise
 
 
-def _mended(reader: SegmentReader, found: Walk, header: SegmentHeader, stored: int, disk: Disk) -> Tail:
+def _recover(handle: int, path: Path, header: SegmentHeader, stored: int, disk: Disk) -> Tail:
+    check_origin(handle, path, header)
+    positions = indexed(handle, path, header)
+    if positions is not None:
+        return Tail(SegmentReader(path, header.first, handle, positions), header, sealed=True, indexed=True)
+    found = walk(handle, path, header)
+    if found.footer is not None:
+        return Tail(SegmentReader(path, header.first, handle, found.positions), header, sealed=True)
+    if found.size < HEADER_BYTES:
+        _cut(handle, path, header.first, 0, found.size, stored, disk)
+        fresh = Tail.create(path, header, disk)
+        os.close(handle)
+        return fresh
+    positions = _mended(handle, path, found, header, stored, disk)
+    return Tail(SegmentReader(path, header.first, handle, positions), header)
+
+
+def _mended(handle: int, path: Path, found: Walk, header: SegmentHeader, stored: int, disk: Disk) -> Positions:
     """Keep the whole frames of the last batch, and write them once more: nobody knows whether their sync came to its end, and
     after one that failed the kernel shows bytes that are not on the disk."""
-    handle, path = reader.handle, reader.path
     place, starts = found.end, [found.end]
     if found.last is not None:
         place, mark = found.last
         starts = whole_frames(handle, path, place, mark)
     whole = len(starts) - 1
     end = starts[-1] if whole else place
-    next_offset = header.first + found.before + whole
     if end < found.size:
-        if stored > next_offset:
-            raise Damaged(
-                f"frame {next_offset} is torn, which the store has committed,",
-                file=str(path),
-                offset=end,
-                hint="Restore the file from a backup",
-            )
-        _set_aside(handle, path, end, found.size, disk)
-    if found.size < HEADER_BYTES:
-        return Tail.create(path, header, disk)
+        _cut(handle, path, header.first + found.before + whole, end, found.size, stored, disk)
     if whole:
         data = read_at(handle, starts[0], end - starts[0])
         mark = Mark(BATCH, whole, header.first + found.before, len(data))
@@ -155,8 +156,19 @@ def _mended(reader: SegmentReader, found: Walk, header: SegmentHeader, stored: i
     if end < found.size:
         disk.truncate(handle, path, end)
     disk.sync(handle, path)
-    reader.positions = found.positions[: found.before] + array("Q", starts if whole else [place])
-    return Tail(reader, header)
+    return found.positions[: found.before] + array("Q", starts if whole else [place])
+
+
+def _cut(handle: int, path: Path, offset: int, start: int, end: int, stored: int, disk: Disk) -> None:
+    """Before bytes are cut, from frame ``offset`` on: see that the store needs none of them, and set them aside."""
+    if stored > offset:
+        raise Damaged(
+            f"frame {offset} is torn, which the store has committed,",
+            file=str(path),
+            offset=start,
+            hint="Restore the file from a backup",
+        )
+    _set_aside(handle, path, start, end, disk)
 
 
 def _set_aside(handle: int, path: Path, start: int, end: int, disk: Disk) -> None:
