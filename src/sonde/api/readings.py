@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from sonde.api.columns import join, join_runs, json_rows, json_texts, members, objects, raw_texts, value_texts, whole
 from sonde.clock import Micros
+from sonde.window import run_starts
 
 TEMPERATURE: Final = "temperature"
 CO2: Final = "co2"
@@ -116,23 +117,13 @@ def _latest(rows: pa.Table) -> dict[str, pa.Array]:
     }
 
 
-def _changes(rows: pa.Table, *names: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """For each row but the first, whether it differs from the one before in any of these columns."""
-    changed = np.zeros(max(rows.num_rows - 1, 0), np.bool_)
-    for name in names:
-        codes = whole(pc.dictionary_encode(rows[name].cast(pa.string()))).indices.to_numpy()
-        changed |= codes[1:] != codes[:-1]
-    return changed
-
-
 def _starts(rows: pa.Table, *names: str) -> Starts:
-    if rows.num_rows == 0:
-        return np.zeros(0, np.int64)
-    return np.append(0, np.flatnonzero(_changes(rows, *names)) + 1)
+    codes = [whole(pc.dictionary_encode(rows[name])).indices.to_numpy() for name in names]
+    return run_starts(*codes).astype(np.int64)
 
 
 def _ends(rows: pa.Table, *names: str) -> Starts:
-    return np.append(np.flatnonzero(_changes(rows, *names)), rows.num_rows - 1)
+    return np.append(_starts(rows, *names)[1:], rows.num_rows) - 1
 
 
 def _newest(times: np.ndarray[Any, np.dtype[np.int64]], starts: Starts) -> Starts:

@@ -1,0 +1,200 @@
+"""A small world whose every number is known, in a real store, and the api over it on a real socket."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+import pyarrow as pa
+import uvicorn
+from fastapi import FastAPI
+
+from sonde.access import Access
+from sonde.api.app import create_app
+from sonde.changes import READINGS, Alert, Changes, Definition, LedgerLine, Mark, Progress, Series
+from sonde.clock import SECOND, Micros, SystemClock
+from sonde.control.memory import MemoryControl
+from sonde.entry import Lane
+from sonde.metrics import Metrics
+from sonde.ports import Credential, Store
+from sonde.profile import Command, Metric, Parameter, Profile
+from sonde.reading import TIME, Kind, Quality
+from sonde.status import Status
+from sonde.store.duckdb import DuckStore
+from sonde.token import Token
+from sonde.window import fold
+
+NOW: Micros = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
+MINUTE = 60 * SECOND
+LOG = "world"
+ROOMS = (("Site-01", "Zone-01"), ("Site-01", "Zone-02"), ("Site-02", "Zone-01"))
+CO2 = {room: 500.0 + 100 * number for number, room in enumerate(ROOMS)}
+ODD = "=cmd|' /C calc'!A0"
+READINGS_A_SERIES = 120
+
+
+class StoppedClock(SystemClock):
+    """Always the same moment; waiting goes on as usual."""
+
+    def now(self) -> Micros:
+        return NOW
+
+
+def _rooms() -> Iterator[tuple[Series, list[float]]]:
+    number = 0
+    for site, zone in ROOMS:
+        occupied = [float(minute >= 60) for minute in range(READINGS_A_SERIES)]
+        values = {"co2": [CO2[site, zone]] * READINGS_A_SERIES, "temperature": [21.0] * READINGS_A_SERIES}
+        for metric, column in {**values, "occupancy": occupied}.items():
+            yield Series(number, f"{site}/{zone}/room", metric, site, zone, "{}"), column
+            number += 1
+
+
+ODDITIES: list[tuple[Series, Kind, float | None, str | None, Quality]] = [
+    (Series(100, ODD, "text", "", "", "{}"), Kind.TEXT, None, 'a "quoted" ü\n', Quality.GOOD),
+    (Series(101, ODD, "json", "", "", "{}"), Kind.JSON, None, '{"a":[1,null]}', Quality.GOOD),
+    (Series(102, ODD, "flag", "", "", "{}"), Kind.BOOLEAN, 1.0, None, Quality.GOOD),
+    (Series(103, ODD, "big", "", "", "{}"), Kind.INTEGER, float(2**63 - 1), str(2**63 - 1), Quality.GOOD),
+    (Series(104, ODD, "count", "", "", "{}"), Kind.INTEGER, -3.0, None, Quality.GOOD),
+    (Series(105, ODD, "failed", "", "", "{}"), Kind.NONE, None, None, Quality.FAILED),
+    (Series(106, ODD, "tiny", "", "", "{}"), Kind.NUMBER, 5e-324, None, Quality.GOOD),
+    (Series(107, "host", "cpu", "", "", '{"core":"0"}'), Kind.NUMBER, 12.5, None, Quality.GOOD),
+    (Series(108, "host", "cpu", "", "", '{"core":"1"}'), Kind.NUMBER, 13.5, None, Quality.GOOD),
+]
+ALL_READINGS = len(ROOMS) * 3 * READINGS_A_SERIES + len(ODDITIES)
+
+PROFILE = Profile(
+    device="Site-01/Zone-01/room",
+    metrics={"co2": Metric(unit="ppm", min=0, max=5000, description="Carbon dioxide")},
+    commands={
+        "set_update_interval": Command({"interval": Parameter("float", required=True, min=0.1, max=60)}, "How often"),
+        "get_status": Command(),
+    },
+)
+
+
+def _readings() -> pa.Table:
+    columns: dict[str, list[Any]] = {name: [] for name in READINGS.names}
+    times = [NOW - (READINGS_A_SERIES - minute) * MINUTE for minute in range(READINGS_A_SERIES)]
+    rows: list[tuple[int, int, int, float | None, str | None, int]] = [
+        (series.id, when, Kind.NUMBER, value, None, Quality.GOOD)
+        for series, values in _rooms()
+        for when, value in zip(times, values, strict=True)
+    ]
+    rows += [(s.id, NOW - 20 * MINUTE, kind, value, text, quality) for s, kind, value, text, quality in ODDITIES]
+    for row in rows:
+        for name, value in zip(READINGS.names, row, strict=True):
+            columns[name].append(value)
+    columns["time"] = pa.array(columns["time"], pa.int64()).cast(TIME)
+    return pa.table(columns, READINGS)
+
+
+def _latest(readings: pa.Table) -> pa.Table:
+    series = readings["series"].to_numpy()
+    return readings.take(np.flatnonzero(np.append(series[1:] != series[:-1], True)))
+
+
+def _windows(readings: pa.Table) -> pa.Table:
+    numbers = readings.filter(pa.compute.equal(readings["kind"], int(Kind.NUMBER)))
+    times = numbers["time"].cast(pa.int64()).to_numpy()
+    return fold(numbers["series"].to_numpy(), times, numbers["value"].to_numpy(), (300, 900))
+
+
+def _alert(name: str, state: str, severity: str, since: Micros) -> Alert:
+    resolved = NOW if state == "resolved" else None
+    return Alert(
+        name, "co2-high", 0, "above", severity, state, 1000.0, since, 1200.0, 1300.0, since, resolved, False, "CO₂ high"
+    )
+
+
+def filled_store(path: Path) -> DuckStore:
+    """The world, in a new folder ``path``."""
+    readings = _readings()
+    changes = Changes(
+        expected=0,
+        progress=Progress(LOG, 0, 7, NOW),
+        series=[*(series for series, _ in _rooms()), *(odd[0] for odd in ODDITIES)],
+        readings=readings,
+        windows=_windows(readings),
+        latest=_latest(readings),
+        alerts=[
+            _alert("alert-1", "resolved", "warning", NOW - 90 * MINUTE),
+            _alert("alert-2", "firing", "critical", NOW - 30 * MINUTE),
+            _alert("alert-3", "pending", "warning", NOW - MINUTE),
+        ],
+        ledger=[
+            LedgerLine("", Lane.DIRECT, declared=9, stored=9, duplicate=2),
+            LedgerLine("node-1", Lane.LIVE, declared=1_100, stored=1_080, refused=5, set_aside=3, lost=10),
+        ],
+        marks=[Mark(0, 3, 0, "node-1", Lane.LIVE, "e1", "lost", 8, 9, 10, NOW - MINUTE, "the outbox was full")],
+        definitions=[Definition("profile", PROFILE.device, msgspec.to_builtins(PROFILE), NOW - MINUTE)],
+    )
+    store = DuckStore(path, LOG, clock=StoppedClock())
+    store.commit(changes)
+    return store
+
+
+@dataclass
+class House:
+    """The api and the keys to it."""
+
+    app: FastAPI
+    access: Access
+    metrics: Metrics
+    tokens: dict[str, str]
+
+    def link(self) -> str:
+        """The secret of a new sign-in link."""
+        return self.access.make_link("admin")
+
+
+def build(
+    store: Callable[[], Store],
+    *,
+    anonymous: frozenset[str] = frozenset(),
+    status: Callable[[], Status] = lambda: Status(NOW, connections=3),
+    **options: Any,
+) -> House:
+    """The api over a store, with a token for each scope."""
+    control, metrics, clock = MemoryControl(), Metrics(), StoppedClock()
+    tokens = {}
+    for scope in ("ingest", "read", "command", "admin"):
+        token = Token.make()
+        tokens[scope] = token.text
+        control.create_token(Credential(scope, scope, frozenset({scope})), token.digest)
+    access = Access(control, clock, anonymous=anonymous, metrics=metrics)
+    settings = {"api": {"port": 8000, "token": "***"}}
+    app = create_app(store, access, status=status, settings=lambda: settings, metrics=metrics, clock=clock, **options)
+    return House(app, access, metrics, tokens)
+
+
+@contextlib.contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """The address of ``app`` on a loopback port, while the block lasts."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started:
+            assert thread.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@contextlib.contextmanager
+def client_of(house: House, scope: str | None = "admin") -> Iterator[httpx.Client]:
+    """A client of a served house, with the token of ``scope``."""
+    headers = {"Authorization": f"Bearer {house.tokens[scope]}"} if scope else {}
+    with served(house.app) as address, httpx.Client(base_url=address, headers=headers, timeout=20) as client:
+        yield client
