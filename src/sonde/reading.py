@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from sonde.clock import Micros
@@ -121,15 +122,16 @@ class Batch:
         zone: Names = "",
         labels: Names = "{}",
         quality: int | Sequence[int] = Quality.GOOD,
-        event_id: Sequence[str | None] | None = None,
+        event_id: Sequence[str | None] | pa.Array | None = None,
     ) -> "Batch":
         """Columns from sequences of one length; a single name stands for all rows."""
         rows = len(value)
         names = [_names(column, rows) for column in (device, metric, site, zone, labels)]
         kind, number, text = _values(value)
-        qualities = [quality] * rows if isinstance(quality, int) else quality
+        qualities = np.full(rows, quality, np.int8) if isinstance(quality, int) else quality
         times = time if isinstance(time, pa.Array) else pa.array(time, pa.int64()).cast(TIME)
-        ids = pa.nulls(rows, pa.string()) if event_id is None else pa.array(event_id, pa.string())
+        ids = pa.nulls(rows, pa.string()) if event_id is None else event_id
+        ids = ids if isinstance(ids, pa.Array) else pa.array(ids, pa.string())
         columns = [*names, times, kind, number, text, pa.array(qualities, pa.int8()), ids]
         return cls(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
 
@@ -209,11 +211,17 @@ def _values(values: Sequence[Value]) -> tuple[pa.Array, pa.Array, pa.Array]:
     types = set(map(type, values))
     if types == {float}:
         return pa.repeat(pa.scalar(0, pa.int8()), rows), pa.array(values, pa.float64()), pa.nulls(rows, pa.string())
+    if types <= {float, int}:
+        try:
+            numbers = pa.array(values, pa.float64())
+        except pa.ArrowInvalid:
+            pass  # an integer that float64 cannot hold exactly
+        else:
+            kinds = np.array([type(v) is int for v in values], np.int8)  # Kind.INTEGER is 1, Kind.NUMBER is 0
+            return pa.array(kinds), numbers, pa.nulls(rows, pa.string())
     kinds = pa.array([_KIND_OF[type(v)] for v in values], pa.int8())
-    if types <= {float, int} and all(-_EXACT <= v <= _EXACT for v in values if type(v) is int):
-        return kinds, pa.array([float(cast(float, v)) for v in values], pa.float64()), pa.nulls(rows, pa.string())
-    numbers = [float(v) if isinstance(v, float | int) else None for v in values]
-    return kinds, pa.array(numbers, pa.float64()), pa.array([_text(v) for v in values], pa.string())
+    floats = [float(v) if isinstance(v, float | int) else None for v in values]
+    return kinds, pa.array(floats, pa.float64()), pa.array([_text(v) for v in values], pa.string())
 
 
 def _text(value: Value) -> str | None:
