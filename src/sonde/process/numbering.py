@@ -27,8 +27,7 @@ class Numbering:
         """The number of each row's series, and the series that are new."""
         codes, size = _codes(batch.columns)
         first = _first_rows(codes, size)
-        named = batch.columns.select(list(NAMES)).take(pa.array(first))
-        keys = list(zip(*(column.to_pylist() for column in named.columns), strict=True))
+        keys = list(zip(*(_names(batch.columns.column(name), first) for name in NAMES), strict=True))
         new: list[Series] = []
         numbers = np.empty(size, np.int32)
         for row, key in zip(first.tolist(), keys, strict=True):
@@ -56,6 +55,11 @@ def _codes(columns: Any) -> tuple[Codes, int]:
             found, codes = np.unique(codes, return_inverse=True)
             size = len(found)
     return codes, size
+
+
+def _names(column: pa.DictionaryArray, rows: Codes) -> list[str]:
+    names = column.dictionary.to_pylist()
+    return [names[i] for i in column.indices.to_numpy()[rows].tolist()]
 
 
 def _first_rows(codes: Codes, size: int) -> Codes:

@@ -13,6 +13,7 @@ MAX_HOLES: Final = 1000
 """Holes remembered per stream; the oldest one more is given up and counted as lost."""
 
 _LIMIT: Final = 2**62
+_UNKNOWN: Final = -1
 Hole = tuple[int, int, int, int]  # first seq, last seq, readings, readings of the stream before it
 
 
@@ -73,7 +74,8 @@ def place(stream: Stream, span: Span) -> Placed | None:
 
 
 def _holes(stream: Stream) -> list[Hole]:
-    return [(*hole, before) for hole, before in zip(stream.holes, stream.before, strict=True)]
+    before = stream.before if len(stream.before) == len(stream.holes) else (_UNKNOWN,) * len(stream.holes)
+    return [(*hole, count) for hole, count in zip(stream.holes, before, strict=True)]
 
 
 def _extend(stream: Stream, span: Span, holes: list[Hole]) -> int:
@@ -100,6 +102,8 @@ def _fill(holes: list[Hole], span: Span) -> tuple[int, list[Hole]]:
         if last < span.first or first > span.last:
             left.append(hole)
             continue
+        if before == _UNKNOWN:  # entries of a stream come in order: the first to come fits its beginning
+            before = span.before if span.first == first else span.count - readings
         start = span.before if span.first > first else before
         end = span.count if span.last < last else before + readings
         whole = span.first >= first and span.last <= last

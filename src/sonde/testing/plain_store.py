@@ -1,0 +1,123 @@
+"""A store and identities that are plain dictionaries: obvious enough to be compared with, and able to fail on demand."""
+
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+
+from sonde.changes import (
+    READINGS,
+    WINDOWS,
+    Alert,
+    Changes,
+    Definition,
+    LedgerLine,
+    Mark,
+    Progress,
+    Series,
+    State,
+    Stream,
+)
+from sonde.clock import Micros
+from sonde.errors import Conflict, Unsupported
+from sonde.ports import Claim
+from sonde.question import Answer, Question
+from sonde.window import merge
+
+
+class PlainStore:
+    """The port ``Store`` without questions: what was committed lies open. ``before`` and ``after`` are called around
+    each commit; what they raise is what a database would have raised there."""
+
+    def __init__(self) -> None:
+        self.progress: dict[tuple[str, int], Progress] = {}
+        self.series: dict[int, Series] = {}
+        self.readings: list[pa.Table] = []
+        self.windows: pa.Table = WINDOWS.empty_table()
+        self.latest: dict[int, Micros] = {}
+        self.alerts: dict[str, Alert] = {}
+        self.streams: dict[tuple[str, str, int], Stream] = {}
+        self.ledger: dict[tuple[str, int], LedgerLine] = {}
+        self.marks: list[Mark] = []
+        self.definitions: dict[tuple[str, str], Definition] = {}
+        self.commits = 0
+        self.before: Callable[[Changes], None] = lambda _: None
+        self.after: Callable[[Changes], None] = lambda _: None
+
+    def load(self) -> State:
+        return State(
+            progress=list(self.progress.values()),
+            series=list(self.series.values()),
+            newest=dict(self.latest),
+            alerts=[alert for alert in self.alerts.values() if alert.state != "resolved"],
+            streams=list(self.streams.values()),
+            definitions=list(self.definitions.values()),
+        )
+
+    def commit(self, changes: Changes) -> None:
+        self.before(changes)
+        place = (changes.progress.log, changes.progress.partition)
+        known = self.progress[place].offset if place in self.progress else 0
+        if known != changes.expected:
+            raise Conflict(f"progress is {known}, not {changes.expected}", known=known)
+        self._apply(changes)
+        self.progress[place] = changes.progress
+        self.commits += 1
+        self.after(changes)
+
+    def _apply(self, changes: Changes) -> None:
+        self.series.update((s.id, s) for s in changes.series)
+        if len(changes.readings):
+            self.readings.append(changes.readings)
+        self.windows = merge(self.windows, changes.windows)
+        times = changes.latest["time"].cast(pa.int64()).to_pylist()
+        for series, time in zip(changes.latest["series"].to_pylist(), times, strict=True):
+            self.latest[series] = max(time, self.latest.get(series, time))
+        for id_ in changes.retracted:
+            self.alerts.pop(id_, None)
+        self.alerts.update((alert.id, alert) for alert in changes.alerts)
+        self.streams.update(((s.source, s.epoch, s.lane), s) for s in changes.streams)
+        for line in changes.ledger:
+            key = (line.source, line.lane)
+            self.ledger[key] = _sum(self.ledger.get(key, LedgerLine(*key)), line)
+        self.marks.extend(changes.marks)
+        for definition in changes.definitions:
+            if definition.body is None:
+                self.definitions.pop((definition.kind, definition.name), None)
+            else:
+                self.definitions[definition.kind, definition.name] = definition
+
+    def table(self) -> pa.Table:
+        """All readings, in the order in which they were committed."""
+        return pa.concat_tables(self.readings) if self.readings else READINGS.empty_table()
+
+    def ask(self, question: Question) -> Answer:
+        raise Unsupported("a plain store answers no questions", hint="Look at what it holds")
+
+    def maintain(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+def _sum(one: LedgerLine, other: LedgerLine) -> LedgerLine:
+    columns = ("declared", "stored", "duplicate", "refused", "set_aside", "lost", "conflicting", "late")
+    return LedgerLine(one.source, one.lane, *[getattr(one, c) + getattr(other, c) for c in columns])
+
+
+class PlainIdentities:
+    """The port ``Identities`` in a dictionary."""
+
+    def __init__(self) -> None:
+        self._first: dict[bytes, tuple[Claim, Micros]] = {}
+
+    def first(self, partition: int, claims: Sequence[Claim], log_time: Micros) -> Sequence[Claim]:
+        return [self._first.setdefault(claim.key, (claim, log_time))[0] for claim in claims]
+
+    def forget(self, before: Micros, keep: int) -> Micros:
+        kept = [item for item in self._first.items() if item[1][1] >= before]
+        self._first = dict(kept[len(kept) - keep :] if keep < len(kept) else kept)
+        return min((log_time for _, log_time in self._first.values()), default=before)
+
+    def close(self) -> None:
+        pass
