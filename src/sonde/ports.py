@@ -6,12 +6,13 @@ An adapter implements one of these and passes its contract test in :mod:`sonde.t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from sonde.changes import Changes, State
 from sonde.clock import Micros
+from sonde.profile import Profile
 from sonde.question import Answer, Question
 from sonde.reading import Reading
 
@@ -28,6 +29,14 @@ class Sensor(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Declares(Protocol):
+    """A sensor may have this too: it says what its devices are. Asked after each read; the same object as before means
+    that nothing has changed."""
+
+    def profiles(self) -> Sequence[Profile]: ...
 
 
 class EndOfReadings(Exception):
