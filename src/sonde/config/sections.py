@@ -169,7 +169,7 @@ class Process(Section):
         (300.0, 900.0), "Widths of the windows that are kept for every series; each divides a day."
     )
     remember: Span = key(7 * _DAY, "How long identities are remembered, to recognise what is sent twice.", ge=60)
-    remember_most: int = key(20_000_000, "The most identities that are remembered.", ge=1000)
+    remember_most: int = key(1_000_000, "The most identities that are remembered.", ge=1000)
 
 
 class Node(Section):
