@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from sonde.changes import Changes
+from sonde.changes import Changes, Mark
 from sonde.clock import DAY, SECOND, Clock, SystemClock
 from sonde.errors import Conflict, Hold, NotFound, Retry
 from sonde.frame import Opener
@@ -172,14 +172,7 @@ class Processor:
             metrics.late.inc(line.late)
             if line.set_aside:
                 metrics.set_aside.labels(reason).inc(line.set_aside)
-        for mark in changes.marks:
-            _log.warning(
-                f"readings_{mark.reason}",
-                offset=mark.offset,
-                source=mark.source,
-                readings=mark.readings,
-                why=mark.detail,
-            )
+        _tell(changes.marks)
         metrics.step_seconds.observe(seconds)
         if self._folding is not None:
             metrics.series.set(self._folding.series)
@@ -191,3 +184,17 @@ class Processor:
         lag = self.lag()
         self._metrics.lag_frames.set(lag.frames)
         self._metrics.lag_seconds.set(lag.seconds)
+
+
+def _tell(marks: Sequence[Mark]) -> None:
+    """One line a source and reason, however many there are; every one of them is in the store."""
+    for key in dict.fromkeys((mark.source, mark.reason) for mark in marks):
+        theirs = [mark for mark in marks if (mark.source, mark.reason) == key]
+        _log.warning(
+            f"readings_{key[1]}",
+            source=key[0],
+            readings=sum(mark.readings for mark in theirs),
+            marks=len(theirs),
+            offset=theirs[0].offset,
+            why=theirs[0].detail,
+        )
