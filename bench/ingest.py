@@ -20,7 +20,8 @@ from pathlib import Path
 
 from bench.load import Result, send
 from bench.readings import Readings
-from bench.servers import Server, influxdb, sonde, victoria_metrics
+from bench.servers import Server, influxdb, victoria_metrics
+from bench.up import sonde, wait_until_stored
 
 
 def ours(directory: Path, bodies: list[bytes], content_type: str, rows: int, connections: int) -> float:
@@ -34,11 +35,6 @@ def ours(directory: Path, bodies: list[bytes], content_type: str, rows: int, con
         seconds = time.perf_counter() - start
         report("sonde", rows, seconds, result, server, before)
         return rows / seconds
-
-
-def wait_until_stored(server: Server, rows: int) -> None:
-    while server.sql("select count(*) from readings") != [[rows]]:
-        time.sleep(0.02)
 
 
 def report(name: str, rows: int, seconds: float, result: Result, server: Server, before: float) -> None:

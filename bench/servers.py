@@ -1,12 +1,10 @@
-"""Starts what is measured, each in a directory of its own, and ends it again: Sonde, and its peers from Debian packages."""
+"""Starts what is measured, each in a directory of its own, and ends it again; the peers are Debian packages."""
 
 import contextlib
 import json
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -88,24 +86,6 @@ def _wait_until_ready(server: Server, child: subprocess.Popen[bytes], path: str)
                 output = (server.directory / "output").read_text(errors="replace")
                 raise RuntimeError(f"{child.args!r} did not start:\n{output[-2000:]}") from None
             time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def sonde(directory: Path, *options: str) -> Iterator[Server]:
-    """``sonde up`` without its own sensors, and with no budget that would slow the load down."""
-    command = [sys.executable, "-m", "sonde"]
-    port = free_port()
-    data = directory / "sonde-data"
-    up = [*command, "up", "--data", str(data), "--port", str(port), "--plain", "--no-host", "--no-simulator", *options]
-    directory.mkdir(parents=True, exist_ok=True)
-    with running(up, port, directory, "/health/live") as server:
-        made = subprocess.run(
-            [*command, "token", "create", f"bench-{os.getpid()}", "--data", str(data), "--scope", "admin"],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        yield Server(port, server.process, data, made.stdout.strip())
 
 
 @contextlib.contextmanager
