@@ -1,0 +1,120 @@
+"""The readings of one request in columns of Python values, on their way into one batch with those of its neighbours."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sonde.clock import Micros
+from sonde.reading import TIME, Batch, Value
+
+Texts: TypeAlias = Sequence[str] | pa.Array
+Moments: TypeAlias = list[Micros] | npt.NDArray[np.int64]
+
+NO_LABELS = "{}"
+
+
+@dataclass(slots=True)
+class Columns:
+    """Columns of one length. ``sites``, ``zones`` and ``labels`` are empty when no reading has any; ``ids`` when none has
+    an ``event_id``; ``qualities`` when all are good."""
+
+    devices: Texts
+    metrics: Texts
+    times: Moments
+    values: Sequence[Value]
+    sites: Texts = ()
+    zones: Texts = ()
+    labels: Sequence[str] = ()
+    qualities: Sequence[int] = ()
+    ids: Sequence[str | None] = ()
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def batch(self) -> Batch:
+        """The columns as a batch."""
+        rows = len(self)
+        times = self.times if isinstance(self.times, np.ndarray) else np.array(self.times, np.int64)
+        return Batch.build(
+            device=self.devices,
+            metric=self.metrics,
+            site=self.sites if len(self.sites) else "",
+            zone=self.zones if len(self.zones) else "",
+            labels=self.labels or NO_LABELS,
+            time=pa.array(times).view(TIME),
+            value=self.values,
+            quality=self.qualities or 0,
+            event_id=self.ids or ([None] * rows if rows == 0 else None),
+        )
+
+
+@dataclass(slots=True)
+class Received:
+    """What a request brought: its readings, in what form, and whether each had a time and an id of its own."""
+
+    form: str
+    readings: Columns | Batch
+    timed: bool
+    identified: bool
+
+    def __len__(self) -> int:
+        return len(self.readings)
+
+    def devices(self) -> Iterable[str]:
+        """The devices that the readings are of, each once."""
+        column = self.readings.columns["device"] if isinstance(self.readings, Batch) else self.readings.devices
+        return column.dictionary.to_pylist() if isinstance(column, pa.Array) else set(column)
+
+
+def merge(readings: Iterable[Columns | Batch]) -> Batch:
+    """All readings in one batch, in their order; columns that stand side by side are joined before they are built."""
+    batches: list[Batch] = []
+    together: list[Columns] = []
+    for part in readings:
+        if isinstance(part, Columns):
+            together.append(part)
+            continue
+        if together:
+            batches.append(_joined(together).batch())
+            together = []
+        batches.append(part)
+    if together:
+        batches.append(_joined(together).batch())
+    return Batch.concat(batches)
+
+
+def _joined(parts: list[Columns]) -> Columns:
+    if len(parts) == 1:
+        return parts[0]
+    return Columns(
+        devices=list(chain.from_iterable(p.devices for p in parts)),
+        metrics=list(chain.from_iterable(p.metrics for p in parts)),
+        times=list(chain.from_iterable(_times(p) for p in parts)),
+        values=list(chain.from_iterable(p.values for p in parts)),
+        sites=_filled([p.sites for p in parts], parts, ""),
+        zones=_filled([p.zones for p in parts], parts, ""),
+        labels=_filled([p.labels for p in parts], parts, NO_LABELS),
+        qualities=_filled([p.qualities for p in parts], parts, 0),
+        ids=_filled([p.ids for p in parts], parts, None),
+    )
+
+
+def _times(part: Columns) -> Iterable[Micros]:
+    return part.times.tolist() if isinstance(part.times, np.ndarray) else part.times
+
+
+def _filled(columns: list[Any], parts: list[Columns], absent: Any) -> list[Any]:
+    """The columns in one; where a request has none, what stands for it. Empty if no request has any."""
+    if not any(map(len, columns)):
+        return []
+
+    def each() -> Iterator[Sequence[Any]]:
+        for column, part in zip(columns, parts, strict=True):
+            yield column if len(column) else [absent] * len(part)
+
+    return list(chain.from_iterable(each()))

@@ -1,0 +1,40 @@
+"""What makes a request the same request when it comes again.
+
+A reading with an ``event_id`` is that. Others are known by their request: its ``Idempotency-Key``, or its body if every
+reading in it has a time of its own. How identities are made is part of the log's format.
+"""
+
+import hashlib
+from typing import Final
+
+from sonde.errors import Invalid, Problem
+from sonde.ports import Credential
+from sonde.sink import names
+
+HEADER: Final = "Idempotency-Key"
+_BYTES: Final = 16
+
+
+def body_digest(body: bytes) -> bytes:
+    """What stands for the content of a request."""
+    return hashlib.sha256(body).digest()[:_BYTES]
+
+
+def request_key(who: Credential, idempotency_key: str, digest: bytes, *, timed: bool, identified: bool) -> bytes:
+    """The identity of a request, 16 bytes; empty if it has none and is new each time."""
+    if identified:
+        return b""
+    if idempotency_key:
+        return _hash(b"idempotency", who.name.encode(), idempotency_key.encode())
+    return _hash(b"body", digest) if timed else b""
+
+
+def check_key(idempotency_key: str) -> None:
+    """:class:`Invalid` unless the header's value can be a key."""
+    wrong = names.what_is_wrong(idempotency_key)
+    if wrong is not None:
+        raise Invalid(Problem(None, HEADER, wrong))
+
+
+def _hash(*parts: bytes) -> bytes:
+    return hashlib.sha256(b"\0".join((b"sonde request", *parts))).digest()[:_BYTES]
