@@ -138,8 +138,7 @@ def _id(path: Path, disk: Disk) -> str:
     """The id of the log, drawn if it is new. A file that was damaged or lost is written again from what segments say."""
     log = read_id(path)
     file = path / "id"
-    whole = log is not None and file.exists() and file.read_bytes() == _id_file(log)
-    if log is not None and whole:
+    if log is not None and id_is_whole(path):
         return log
     if log is None:
         if file.exists() or any(segments_in(partition_path(path, number)) for number in partitions_in(path)):
@@ -149,6 +148,15 @@ def _id(path: Path, disk: Disk) -> str:
         _events.warning("log_id_restored", file=str(file), id=log)
     disk.create(file, _id_file(log))
     return log
+
+
+def id_is_whole(path: Path) -> bool:
+    """Whether the file ``id`` of the log at ``path`` is as it was written."""
+    try:
+        data = (path / "id").read_bytes()
+    except FileNotFoundError:
+        return False
+    return data == _id_file(data[:16].decode("latin-1"))
 
 
 def _id_file(log: str) -> bytes:
