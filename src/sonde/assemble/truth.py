@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from sonde.assemble.places import log_path
 from sonde.changes import State
 from sonde.config import Settings
 from sonde.directory import DataDirectory
@@ -38,12 +39,6 @@ class Truth:
     log: SegmentLog
     store: DuckStore | None
     need: Need | None = None
-
-
-def log_path(directory: DataDirectory, settings: Settings) -> Path:
-    """The folder of the log."""
-    named = settings.log.url.removeprefix("file:").removeprefix("//")
-    return Path(named) if named else directory.log
 
 
 def open_store(

@@ -1,0 +1,142 @@
+"""``sonde log``: the log itself."""
+
+import sys
+import time
+from collections import deque
+from contextlib import nullcontext
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sonde.assemble.log import Export, Verification, lines, log_ends, log_frames, verify_log
+from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
+from sonde.cli.progress import progress_bar
+from sonde.cli.settings import load_settings
+from sonde.cli.tables import print_json
+from sonde.cli.terminal import done, warn
+from sonde.config import Settings
+from sonde.directory import DataDirectory
+from sonde.errors import Conflict
+
+app = typer.Typer(help="The log itself.", no_args_is_help=True, rich_markup_mode=None)
+
+_FIRST_LOOK = 16  # frames from the end that a tail looks at first
+_FOLLOW_SECONDS = 0.2
+
+
+class Form(StrEnum):
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+@app.command()
+def verify(data: Data = DEFAULT_DATA, config: Config = None, set_: Sets = None, json: Json = False) -> None:
+    """Walk every frame and check it; exit 1 if anything is damaged or missing. The server may be running."""
+    settings = load_settings(config, data, set_).settled()
+    with progress_bar("verifying") as report:
+        found = verify_log(DataDirectory.open(data), settings, report)
+    if json:
+        print_json({**asdict(found), "sound": found.sound})
+    else:
+        _print(found)
+    if not found.sound:
+        raise typer.Exit(1)
+
+
+@app.command()
+def tail(
+    data: Data = DEFAULT_DATA,
+    config: Config = None,
+    set_: Sets = None,
+    number: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+) -> None:
+    """Print the newest readings and other entries, decrypted, as JSON lines."""
+    directory, settings = DataDirectory.open(data), load_settings(config, data, set_).settled()
+    start = _print_last(directory, settings, number)
+    while follow:
+        for place in log_frames(directory, settings, start):
+            _write(lines(place))
+            start[place.partition] = place.offset + 1
+        time.sleep(_FOLLOW_SECONDS)
+
+
+@app.command()
+def export(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to; else standard output.")] = None,
+    data: Data = DEFAULT_DATA,
+    config: Config = None,
+    set_: Sets = None,
+    format_: Annotated[
+        Form | None, typer.Option("--format", help="Else what the name of FILE says, else jsonl.")
+    ] = None,
+) -> None:
+    """Write all that the log holds, as it came: JSON lines with every entry, or the readings as CSV or Parquet."""
+    directory, settings = DataDirectory.open(data), load_settings(config, data, set_).settled()
+    form = format_ or (Form.JSONL if file is None else _form_of(file))
+    ends = log_ends(directory, settings)
+    total = sum(end - first for first, end in ends.values())
+    try:
+        out = nullcontext(sys.stdout.buffer) if file is None else file.open("xb")
+    except FileExistsError:
+        raise Conflict(f"{file} is there already, and nothing is overwritten", hint="Name another file") from None
+    with out as target, progress_bar("exporting", counts="frames") as report:
+        writer = Export(target, form)
+        for count, place in enumerate(log_frames(directory, settings, {p: first for p, (first, _) in ends.items()}), 1):
+            writer.write(place)
+            report(count, max(total, count))
+        writer.close()
+    done(f"exported {writer.readings:,} readings{f' to {file}' if file else ''}")
+
+
+def _form_of(file: Path) -> Form:
+    return {".csv": Form.CSV, ".parquet": Form.PARQUET}.get(file.suffix.lower(), Form.JSONL)
+
+
+def _print_last(directory: DataDirectory, settings: Settings, number: int) -> dict[int, int]:
+    """Print the last lines; where reading can go on."""
+    ends = log_ends(directory, settings)
+    after = {partition: end for partition, (_, end) in ends.items()}
+    look = _FIRST_LOOK
+    while number:
+        start = {partition: max(first, end - look) for partition, (first, end) in ends.items()}
+        last: deque[bytes] = deque(maxlen=number)
+        for place in log_frames(directory, settings, start):
+            last.extend(lines(place))
+            after[place.partition] = place.offset + 1
+        if len(last) == number or all(start[p] == first for p, (first, _) in ends.items()):
+            _write(last)
+            break
+        look *= 8
+    return after
+
+
+def _write(some: deque[bytes] | list[bytes]) -> None:
+    sys.stdout.buffer.write(b"".join(some))
+    sys.stdout.buffer.flush()
+
+
+def _print(found: Verification) -> None:
+    opened = (
+        "all opened"
+        if found.opened == found.frames
+        else "not opened: no keys"
+        if not found.opened
+        else f"{found.opened:,} opened"
+    )
+    typer.echo(f"segments  {found.segments:,}")
+    typer.echo(f"frames    {found.frames:,} ({opened})")
+    typer.echo(f"readings  {found.readings:,}")
+    typer.echo(f"bytes     {found.bytes:,}")
+    for file, place, size in found.torn:
+        warn(f"torn tail: {size:,} bytes in {file} at byte {place}; nobody had a receipt for them")
+    for file, place, what in found.damage:
+        typer.echo(f"damaged   {file} at byte {place}: {what}")
+    for file, place, what in found.breaks:
+        typer.echo(f"broken    {file} at byte {place}: {what}")
+    if found.sound:
+        done("the log is sound")
