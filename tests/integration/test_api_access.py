@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from tests.api_world import House, build, client_of, filled_store, served
 
 from sonde.access import SCOPES
+from sonde.token import Token, new_secret
+from tests.api_world import House, build, client_of, filled_store, served
 
 OPEN = {
     "/",
@@ -106,8 +107,9 @@ def test_what_is_open_needs_no_token(api: httpx.Client, operation: Operation) ->
 def test_wrong_tokens_are_counted_and_slowed() -> None:
     house = build(lambda: pytest.fail("the store was asked"))
     with client_of(house, None) as api:
-        statuses = [ask(api, "GET", "/devices", f"sonde_{n}").status_code for n in range(15)]
-        slowed = ask(api, "GET", "/devices", "sonde_last")
+        statuses = [ask(api, "GET", "/devices", Token.make().text).status_code for _ in range(15)]
+        slowed = ask(api, "GET", "/devices", Token.make().text)
+        assert ask(api, "GET", "/devices", "sonde_mistyped").status_code == 401
     assert statuses[0] == 401
     assert (statuses[-1], slowed.status_code) == (429, 429)
     assert int(slowed.headers["Retry-After"]) >= 1
@@ -156,8 +158,9 @@ class TestSignIn:
         assert "was used before" in again.text
         assert "set-cookie" not in again.headers
 
-    def test_a_cookie_that_is_not_known_is_taken_back(self, api: httpx.Client) -> None:
-        response = ask(api, "GET", "/devices", None, cookie="nobody")
+    @pytest.mark.parametrize("cookie", ["nobody", new_secret()], ids=["malformed", "unknown"])
+    def test_a_cookie_that_is_not_known_is_taken_back(self, api: httpx.Client, cookie: str) -> None:
+        response = ask(api, "GET", "/devices", None, cookie=cookie)
         assert response.status_code == 401
         assert 'sonde_session="";' in response.headers["set-cookie"]
 

@@ -1,5 +1,6 @@
 """Who is asking: a token in the header ``Authorization``, or the cookie of a browser that signed in."""
 
+import re
 from typing import Annotated, Any, Final
 
 from fastapi import Request, Security
@@ -8,8 +9,10 @@ from fastapi.security import APIKeyCookie, HTTPBearer, SecurityScopes
 from sonde.access import SCOPES, Access
 from sonde.errors import Forbidden, Unauthenticated
 from sonde.ports import Credential
+from sonde.token import Token
 
 COOKIE: Final = "sonde_session"
+_SECRET: Final = re.compile(r"[0-9A-Za-z]{43}")
 _SAFE: Final = frozenset({"GET", "HEAD"})
 
 # These two only describe the ways in, for the OpenAPI document; the check reads the request itself.
@@ -39,12 +42,14 @@ def identify(request: Request, access: Access, scope: str) -> Credential:
     address = address_of(request)
     header = request.headers.get("authorization")
     if header is not None:
-        return access.check(_bearer(header), scope, address)
+        return access.check(_token_in(request, header), scope, address)
     cookie = request.cookies.get(COOKIE)
     if not cookie:
         return access.check(None, scope, address)
     if request.method not in _SAFE and not from_own_page(request):
         raise Forbidden("a page of another origin may not use this browser's sign-in", hint="Send a token instead")
+    if not is_secret(cookie):
+        raise _wrong(request, Unauthenticated("this browser's sign-in is not one of ours", hint="Sign in again"))
     return access.check_cookie(cookie, scope, address)
 
 
@@ -78,10 +83,25 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def _bearer(header: str) -> str:
+def is_secret(text: str) -> bool:
+    """Whether a link or cookie has the form of one; what has not is refused without a look-up."""
+    return _SECRET.fullmatch(text) is not None
+
+
+def _token_in(request: Request, header: str) -> str:
+    """The token in a header ``Authorization``. What was mistyped is refused at once: only a token that could be right may
+    make others from the same address wait."""
     scheme, _, token = header.partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated(
-            "the header Authorization is not a bearer token", hint="Write Authorization: Bearer sonde_…"
-        )
-    return token.strip()
+    try:
+        if scheme.lower() != "bearer":
+            raise Unauthenticated(
+                "the header Authorization names no bearer", hint="Write Authorization: Bearer sonde_…"
+            )
+        return Token.parse(token.strip()).text
+    except Unauthenticated as error:
+        raise _wrong(request, error) from None
+
+
+def _wrong(request: Request, error: Unauthenticated) -> Unauthenticated:
+    request.app.state.parts.metrics.wrong_tokens.inc()
+    return error

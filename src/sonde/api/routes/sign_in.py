@@ -12,14 +12,14 @@ from starlette.concurrency import run_in_threadpool
 
 from sonde.access import COOKIE_LASTS
 from sonde.api.answers import Session
-from sonde.api.auth import COOKIE, address_of, from_own_page, scopes_of
+from sonde.api.auth import COOKIE, address_of, from_own_page, is_secret, scopes_of
 from sonde.api.body import FORM, read_form
 from sonde.api.page import sign_in_page
 from sonde.api.parts import PartsOf
 from sonde.api.responses import answer, failing
 from sonde.api.routes.router import open_router
 from sonde.clock import SECOND
-from sonde.errors import Forbidden, SondeError
+from sonde.errors import Forbidden, SondeError, Unauthenticated
 from sonde.moment import format_time
 from sonde.problem import answer_problem
 
@@ -78,6 +78,8 @@ async def sign_in(request: Request, parts: PartsOf) -> Response:
         raise Forbidden("a page of another origin may not sign this browser in")
     link = (await read_form(request)).get("link", "")
     try:
+        if not is_secret(link):
+            raise Unauthenticated("this is not a sign-in link, or a part of it is missing", hint="Copy it whole")
         cookie = await run_in_threadpool(parts.access.sign_in, link, address_of(request))
     except SondeError as error:
         found = answer_problem(error)
