@@ -1,0 +1,256 @@
+"""Every question, answered by DuckDB from one snapshot."""
+
+# ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
+
+import threading
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
+from typing import Final, assert_never
+
+import duckdb
+import pyarrow as pa
+
+from sonde.clock import SECOND, Micros
+from sonde.cursor import Cursor
+from sonde.errors import Invalid, Problem, Retry
+from sonde.question import (
+    Alerts,
+    Answer,
+    Devices,
+    Gaps,
+    Heatmap,
+    History,
+    Kpis,
+    Ledger,
+    Profiles,
+    Question,
+    Sql,
+    Totals,
+    Trends,
+)
+from sonde.store import queries
+from sonde.store.engine import Connection, Engine, fetch, fetch_one, without_paths
+from sonde.store.guard import Watch, check_select
+from sonde.store.layout import Layout, Part
+from sonde.store.queries import Query
+
+LONGEST_ANSWER: Final = 30.0  # seconds, for any question but SQL
+LARGEST_ANSWER: Final = 64 << 20  # bytes, for SQL
+USERS: Final = 2  # queries of users at once
+_WINDOW: Final = "series, {start} as start, count, sum, min, max, last_time"
+
+LayoutAt = Callable[[Connection, int], Layout]
+
+
+class Answers:
+    """Asks an engine; ``layout_at`` gives the layout of a version that a snapshot sees, ``widths`` those of its windows."""
+
+    def __init__(self, engine: Engine, watch: Watch, log: str, layout_at: LayoutAt, widths: Set[int]) -> None:
+        self._engine, self._watch, self._log = engine, watch, log
+        self._layout_at, self._widths = layout_at, widths
+        self._users = threading.BoundedSemaphore(USERS)
+
+    def ask(self, question: Question) -> Answer:
+        """See :meth:`sonde.ports.Store.ask`."""
+        if isinstance(question, Sql):
+            return self._ask_sql(question)
+        with self._engine.snapshot() as cursor, self._watch.limit(cursor, LONGEST_ANSWER):
+            return self._answer(cursor, question)
+
+    def _answer(self, cursor: Connection, question: Question) -> Answer:
+        place, layout = self._place(cursor)
+        total: int | None = None
+        match question:
+            case Kpis():
+                rows = self._kpis(cursor, layout, question)
+            case Trends():
+                rows = self._trends(cursor, layout, question)
+            case Heatmap():
+                rows = self._heatmap(cursor, layout, question)
+            case History():
+                rows, total = self._history(cursor, layout, question)
+            case Totals():
+                rows = _run(cursor, queries.totals(question, _hot_count(layout)))
+            case Profiles():
+                rows = _run(cursor, queries.profiles(question))
+            case Ledger():
+                rows = _run(cursor, queries.ledger(question))
+            case Alerts():
+                rows, total = _counted(_run(cursor, queries.alerts(question)))
+            case Gaps():
+                rows, total = _counted(_run(cursor, queries.gaps(question)))
+            case Devices():
+                rows, total = _counted(_run(cursor, queries.devices(question)))
+            case Sql():
+                return self._ask_sql(question)
+            case _:
+                assert_never(question)
+        return Answer(rows, place, total)
+
+    def _place(self, cursor: Connection) -> tuple[Cursor, Layout]:
+        """Where in the log this snapshot stands, and where its rows lie."""
+        rows = cursor.execute(
+            'select l.version, p."partition", p.next_offset from store.layout l left join store.progress p on p.log = $log',
+            {"log": self._log},
+        ).fetchall()
+        offsets = {partition: offset for _, partition, offset in rows if partition is not None}
+        return Cursor(self._log, offsets), self._layout_at(cursor, rows[0][0])
+
+    def _windows(self, layout: Layout, width: int, where: str, parts: list[Part]) -> str:
+        """The windows of ``width`` seconds, folded from the widest stored width that fits."""
+        stored = queries.fitting_width(width, sorted(self._widths)) if self._widths else width
+        step = width * SECOND
+        start = "start" if stored == width else f"make_timestamptz(epoch_us(start) // {step} * {step})"
+        condition = f"width = {stored}" + (f" and {where}" if where else "")
+        source = layout.source("windows", parts=parts, where=condition)
+        return f"select {_WINDOW.format(start=start)} from ({source})"
+
+    def _kpis(self, cursor: Connection, layout: Layout, question: Kpis) -> pa.Table:
+        hot = self._windows(layout, question.width, "", [])
+        width = queries.fitting_width(question.width, sorted(self._widths)) if self._widths else question.width
+        step = question.width * SECOND
+        sealed = f"select series, make_timestamptz(epoch_us(start) // {step} * {step}) from store.newest where width = {width}"
+        newest = queries.newest_windows(question, f"select series, start from ({hot}) union all {sealed}")
+        found = fetch(cursor, f"select distinct epoch_us(start) as start from ({newest.text})", newest.values)
+        starts = found["start"].to_pylist()
+        parts = [p for p in layout.parts_of("windows") if any(p.meets(s, s + step, None) for s in starts)]
+        oldest = f"start >= make_timestamptz({min(starts)})" if starts else ""
+        return _run(cursor, queries.kpis(question, self._windows(layout, question.width, oldest, parts), newest))
+
+    def _trends(self, cursor: Connection, layout: Layout, question: Trends) -> pa.Table:
+        since, until = queries.aligned(question.since, question.until, question.width)
+        source, values = self._windows_in(layout, question.width, since, until)
+        return _run(cursor, queries.trends(question, source), values)
+
+    def _heatmap(self, cursor: Connection, layout: Layout, question: Heatmap) -> pa.Table:
+        source, values = self._windows_in(layout, 300, question.since, question.until)
+        return _run(cursor, queries.heatmap(question, source), values)
+
+    def _windows_in(self, layout: Layout, width: int, since: Micros | None, until: Micros | None) -> tuple[str, Query]:
+        span = queries.span("start", since, until)
+        parts = [part for part in layout.parts_of("windows") if part.meets(since, until, None)]
+        return self._windows(layout, width, span.text, parts), span
+
+    def _history(self, cursor: Connection, layout: Layout, question: History) -> tuple[pa.Table, int]:
+        series: list[int] | None = None
+        wanted = queries.matching_series(
+            device=question.device, metric=question.metric, site=question.site, zone=question.zone
+        )
+        if wanted.values:
+            series = _run(cursor, wanted)["id"].to_pylist()
+        history = _History(cursor, layout, question, series)
+        return history.rows(), history.total()
+
+    def _ask_sql(self, question: Sql) -> Answer:
+        if not self._users.acquire(timeout=question.seconds):
+            raise Retry(f"{USERS} queries are running already", hint="Try again when one of them is done", after=1.0)
+        try:
+            with self._engine.snapshot() as cursor, self._limit(cursor, question.seconds):
+                check_select(cursor, question.text)
+                place, _ = self._place(cursor)
+                return Answer(_read_all(cursor, question), place)
+        finally:
+            self._users.release()
+
+    @contextmanager
+    def _limit(self, cursor: Connection, seconds: float) -> Iterator[None]:
+        with self._watch.limit(cursor, seconds, yields=True) as running:
+            try:
+                yield
+            except (duckdb.Error, pa.ArrowException, OSError, RuntimeError) as error:
+                if running.stopped:
+                    raise Retry(f"the query was stopped: {running.stopped}", hint="Ask for less at once") from None
+                if isinstance(error, duckdb.Error):
+                    raise
+                raise Invalid(Problem(None, "sql", without_paths(str(error)))) from None
+
+
+class _History:
+    """Raw readings that match a question; ``series`` None means all."""
+
+    def __init__(self, cursor: Connection, layout: Layout, question: History, series: list[int] | None) -> None:
+        self._cursor, self._layout, self._question, self._series = cursor, layout, question, series
+
+    def total(self) -> int:
+        """How many match; whole parts are counted without being read."""
+        since, until = self._question.since, self._question.until
+        parts = self._parts(since, until)
+        whole = [part for part in parts if self._series is None and part.within(since, until)]
+        if self._series is None and since is None and until is None:
+            (hot,) = fetch_one(self._cursor, f"select {_hot_count(self._layout)}")
+            return int(str(hot)) + sum(part.rows for part in whole)
+        source, values = self._source(since, until, [part for part in parts if part not in whole])
+        (counted,) = fetch_one(self._cursor, f"select count(*) from ({source})", values.values)
+        return int(str(counted)) + sum(part.rows for part in whole)
+
+    def rows(self) -> pa.Table:
+        """The newest (or oldest) of them, up to the limit. Without series, looks at wider and wider spans."""
+        since, until = self._question.since, self._question.until
+        if self._series is not None:
+            return self._rows_in(since, until)
+        bounds = self._bounds()
+        if bounds is None:
+            return self._rows_in(since, until)
+        first = bounds[0] if since is None else max(since, bounds[0])
+        last = bounds[1] if until is None else min(until, bounds[1])
+        span = SECOND
+        while span < last - first:
+            edge = (first, first + span) if self._question.oldest_first else (last - span, last)
+            rows = self._rows_in(*edge)
+            if len(rows) >= self._question.limit:
+                return rows
+            span *= 8
+        return self._rows_in(since, until)
+
+    def _bounds(self) -> tuple[Micros, Micros] | None:
+        """From the oldest reading to just after the newest."""
+        hot = self._layout.source("readings", parts=[])
+        low, high = fetch_one(self._cursor, f"select epoch_us(min(time)), epoch_us(max(time)) from ({hot})")
+        parts = self._layout.parts_of("readings")
+        times = [int(str(t)) for t in (low, high) if t is not None]
+        times += [t for part in parts for t in (part.min_time, part.max_time)]
+        return (min(times), max(times) + 1) if times else None
+
+    def _rows_in(self, since: Micros | None, until: Micros | None) -> pa.Table:
+        source, values = self._source(since, until, self._parts(since, until))
+        return _run(self._cursor, queries.history(self._question, source), values)
+
+    def _parts(self, since: Micros | None, until: Micros | None) -> list[Part]:
+        return [part for part in self._layout.parts_of("readings") if part.meets(since, until, self._series)]
+
+    def _source(self, since: Micros | None, until: Micros | None, parts: list[Part]) -> tuple[str, Query]:
+        span = queries.span("time", since, until)
+        conditions = [span.text] if span.text else []
+        if self._series is not None:
+            conditions.append(f"series in ({', '.join(map(str, self._series))})" if self._series else "false")
+        return self._layout.source("readings", parts=parts, where=" and ".join(conditions)), span
+
+
+def _hot_count(layout: Layout) -> str:
+    return f"(select count(*) from ({layout.source('readings', parts=[])}))"
+
+
+def _run(cursor: Connection, query: Query, more: Query | None = None) -> pa.Table:
+    return fetch(cursor, query.text, {**query.values, **(more.values if more else {})})
+
+
+def _counted(table: pa.Table) -> tuple[pa.Table, int]:
+    """An answer without the ``total`` that its rows carry, and that total."""
+    total = table["total"][0].as_py() if len(table) else 0
+    return table.drop_columns("total"), total
+
+
+def _read_all(cursor: Connection, question: Sql) -> pa.Table:
+    """The rows of a user's query, as long as they are not too many."""
+    relation = cursor.sql(question.text, params=list(question.parameters) or None)
+    reader = relation.to_arrow_reader(8192)
+    batches: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in reader:
+        batches.append(batch)
+        rows, size = rows + len(batch), size + batch.nbytes
+        if rows > question.rows:
+            raise Invalid(Problem(None, "sql", f"more than {question.rows:,} rows; add LIMIT, or aggregate"))
+        if size > LARGEST_ANSWER:
+            raise Invalid(Problem(None, "sql", f"more than {LARGEST_ANSWER >> 20} MB; add LIMIT, or fewer columns"))
+    return pa.Table.from_batches(batches, reader.schema)

@@ -1,0 +1,279 @@
+"""What keeps a store small and quick: generations are sealed into parts, parts merged, checkpoints taken.
+
+All of it runs in one thread, beside commits; only the short steps that change where things lie hold the write lock.
+A piece of work is first written to files that nobody knows, then registered in one transaction, so a crash at any
+moment leaves either the old state with a stray file, or the new one.
+"""
+
+# ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import structlog
+
+from sonde.clock import DAY, Clock
+from sonde.store import checkpoint
+from sonde.store.engine import Connection, Engine, fetch
+from sonde.store.layout import Content, Layout, Part, rows_in
+from sonde.store.parts import Origin, Writer, choose_merge, list_parts, remove_strays
+from sonde.store.schema import SERIES, columns_of, create_generation, generation
+
+_log = structlog.get_logger()
+
+Reached = Callable[[str], None]
+"""Called at each marked point, so that tests can stop a process there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a generation of readings is rolled, and how many rows of windows stay in one; how often a checkpoint is due."""
+
+    hot_rows: int
+    hot_seconds: float
+    window_rows: int = 500_000
+    checkpoint_seconds: float = 60.0
+
+
+class Housekeeping:
+    """The maintenance of one store. ``layout`` is the newest; whoever changes it holds ``writing``.
+
+    ``tables`` is set while a checkpoint waits for the generations below it to be sealed.
+    """
+
+    def __init__(
+        self, engine: Engine, folder: Path, log: str, layout: Layout, limits: Limits, clock: Clock, reached: Reached
+    ) -> None:
+        self._engine, self._log, self._limits, self._clock, self._reached = engine, log, limits, clock, reached
+        self._parts, self._checkpoints = folder / "parts", folder / "checkpoints"
+        self.layout = layout
+        self.writing = threading.RLock()
+        self.hot_rows = 0
+        self.tidies = True
+        self._stepping = threading.Lock()
+        self._failed = False
+        self._rolled_at = self._clock.monotonic()
+        self._checked_at: float | None = None
+        self._snapshot: Connection | None = None
+        self._seeing = threading.Lock()
+        self._began: dict[int, int] = {}  # layout version → questions that may still see it
+        self._retired: list[tuple[int, str]] = []  # last layout version that has it, file
+
+    def step(self) -> bool:
+        """One piece of work; whether there was any. After an error the next call begins anew."""
+        with self._stepping:
+            if self._failed:
+                self.remove_strays()
+            self._failed = True
+            busy = self._step()
+            self._failed = False
+            return busy
+
+    def stop(self) -> None:
+        """Give back what is held between two steps; also when the database has gone."""
+        snapshot, self._snapshot = self._snapshot, None
+        if snapshot is not None:
+            self._engine.give_back(snapshot, spoiled=True)
+
+    def _step(self) -> bool:
+        if len(self.layout.readings) > 1:
+            self._seal("readings", self.layout.readings[0])
+        elif len(self.layout.windows) > 1:
+            self._seal("windows", self.layout.windows[0])
+        elif self._snapshot is not None:
+            self._publish()
+        elif self._is_due():
+            self.roll()
+        elif chosen := choose_merge(self.layout.parts):
+            self._merge(chosen)
+        else:
+            self._delete_retired()
+            return False
+        return True
+
+    def roll(self) -> None:
+        """Let new generations take over; the old ones are sealed by the next steps, and then a checkpoint published."""
+        with self.writing, self._engine.cursor() as cursor:
+            layout = self.layout
+            readings, windows = layout.readings, layout.windows
+            many = (
+                _number(cursor, f"select count(*) from {generation('windows', windows[-1])}")
+                >= self._limits.window_rows
+            )
+            following = max(readings[-1], windows[-1]) + 1
+            offset = _number(cursor, _OFFSET.format(log=self._log.replace("'", "''")))
+            statements = [create_generation("readings", following, offset)]
+            if many:
+                statements.append(create_generation("windows", following, offset))
+            changed = replace(
+                layout,
+                version=layout.version + 1,
+                readings=(*readings, following),
+                windows=(*windows, following) if many else windows,
+            )
+            with self._engine.transaction(cursor):
+                cursor.execute("; ".join(statements))
+                self._show(cursor, changed)
+            self._reached("rolled")
+            self.layout, self.hot_rows, self._rolled_at = changed, 0, self._clock.monotonic()
+            self._begin_snapshot()
+
+    def _is_due(self) -> bool:
+        if self.hot_rows >= self._limits.hot_rows:
+            return True
+        return self._clock.monotonic() - self._rolled_at >= self._limits.hot_seconds
+
+    def _begin_snapshot(self) -> None:
+        """Keep the moment of the roll in view, for a checkpoint that agrees with the parts it ends in."""
+        now = self._clock.monotonic()
+        if self._checked_at is not None and now - self._checked_at < self._limits.checkpoint_seconds:
+            return
+        self._checked_at = now
+        self._snapshot = self._engine.take()
+        self._snapshot.execute("begin transaction read only")
+        self._snapshot.execute("select count(*) from store.progress").fetchall()
+
+    def _seal(self, content: Content, number: int) -> None:
+        with self._engine.cursor() as cursor:
+            first, following = (
+                _number(
+                    cursor, f"select first_offset from store.generations where content = '{content}' and number = {n}"
+                )
+                for n in self.layout.generations(content)[:2]
+            )
+            origin = Origin(first, following)
+            written = self._writer(cursor).write(content, rows_in(content, number), origin)
+            self._reached("written")
+            with self.writing:
+                layout = self.layout
+                changed = replace(
+                    layout,
+                    version=layout.version + 1,
+                    readings=tuple(n for n in layout.readings if content != "readings" or n != number),
+                    windows=tuple(n for n in layout.windows if content != "windows" or n != number),
+                    parts=(*layout.parts, *written),
+                )
+                with self._engine.transaction(cursor):
+                    list_parts(cursor, written)
+                    if content == "windows":
+                        cursor.execute(_KEEP_NEWEST.format(source=generation(content, number)))
+                    cursor.execute(f"delete from store.generations where content = '{content}' and number = {number}")
+                    cursor.execute(f"drop table {generation(content, number)}")
+                    self._show(cursor, changed)
+                    self._reached("registering")
+                self.layout = changed
+        self._reached("sealed")
+        _log.info("generation_sealed", content=content, parts=len(written), rows=sum(p.rows for p in written))
+
+    def _merge(self, parts: list[Part]) -> None:
+        content, layout = parts[0].content, self.layout
+        names = tuple(part.name for part in parts)
+        origin = Origin(min(p.first_offset for p in parts), max(p.next_offset for p in parts), names)
+        with self._engine.cursor() as cursor:
+            source = layout.source(content, parts=parts, generations=False)
+            merged = self._writer(cursor).merge(content, source, origin, min(p.min_time for p in parts) // DAY)
+            self._reached("written")
+            with self.writing:
+                layout = self.layout
+                rest = tuple(part for part in layout.parts if part.name not in names)
+                changed = replace(layout, version=layout.version + 1, parts=(*rest, merged))
+                with self._engine.transaction(cursor):
+                    cursor.execute(
+                        "delete from store.parts where name in (select unnest($names))", {"names": list(names)}
+                    )
+                    list_parts(cursor, [merged])
+                    self._show(cursor, changed)
+                    self._reached("registering")
+                self.layout = changed
+                self._retired += [(layout.version, name) for name in names]
+        self._reached("merged")
+        _log.info("parts_merged", content=content, parts=len(parts), rows=merged.rows)
+
+    def _publish(self) -> None:
+        snapshot, self._snapshot = self._snapshot, None
+        assert snapshot is not None
+        done = False
+        try:
+            kept = self.layout.windows[-1]
+            tables = self._tables(snapshot, kept)
+            done = True
+        finally:
+            self._engine.give_back(snapshot, spoiled=not done)
+        self._reached("exported")
+        following = max(self.layout.readings[-1], kept) + 1
+        published = checkpoint.publish(self._checkpoints, tables, self._log, following, self.layout.parts)
+        self._reached("published")
+        if published is not None:
+            _log.info("checkpoint_published", offsets=published.manifest.offsets, parts=len(self.layout.parts))
+
+    @staticmethod
+    def _tables(snapshot: Connection, kept: int) -> Mapping[str, pa.Table]:
+        """What the moment of the roll held, but for the windows that have been sealed since."""
+        tables = checkpoint.snapshot_tables(snapshot, rows_in("windows", kept))
+        snapshot.execute("rollback")
+        return tables
+
+    def _writer(self, cursor: Connection) -> Writer:
+        return Writer(self._parts, cursor, fetch(cursor, f"select {columns_of(SERIES)} from store.series order by id"))
+
+    @staticmethod
+    def _show(cursor: Connection, layout: Layout) -> None:
+        """Make the database show ``layout``."""
+        cursor.execute(f"update store.layout set version = {layout.version}; {layout.views()}")
+
+    # Files of parts that a merge has superseded stay while a question may read them or a checkpoint names them.
+
+    def begin_question(self) -> int:
+        """Tell that a question begins; give what is returned to :meth:`end_question`."""
+        with self._seeing:
+            version = self.layout.version
+            self._began[version] = self._began.get(version, 0) + 1
+            return version
+
+    def end_question(self, version: int) -> None:
+        with self._seeing:
+            self._began[version] -= 1
+            if not self._began[version]:
+                del self._began[version]
+
+    def _delete_retired(self) -> None:
+        if not self._retired or not self.tidies:
+            return
+        named = self.named_parts()
+        with self._seeing:
+            seen = min(self._began, default=self.layout.version)
+        free = [name for last, name in self._retired if last < seen and name not in named]
+        for name in free:
+            (self._parts / name).unlink(missing_ok=True)
+        self._retired = [one for one in self._retired if one[1] not in free]
+
+    def named_parts(self) -> set[str]:
+        """The files that this store or a checkpoint needs."""
+        kept = checkpoint.checkpoints(self._checkpoints)
+        return {part.name for parts in (self.layout.parts, *(c.manifest.parts for c in kept)) for part in parts}
+
+    def remove_strays(self) -> None:
+        """Delete what a crash or an error has left behind, and what questions no longer see."""
+        if not self.tidies:
+            return
+        with self._seeing:
+            waiting = {name for _, name in self._retired}
+        strays = remove_strays(self._parts, self.named_parts() | waiting)
+        if strays:
+            _log.info("strays_removed", files=len(strays))
+
+
+_KEEP_NEWEST: Final = """insert into store.newest as n
+select series, width, max(start) from {source} group by series, width
+on conflict do update set start = greatest(n.start, excluded.start)"""
+
+
+_OFFSET: Final = "select coalesce(sum(next_offset), 0)::bigint from store.progress where log = '{log}'"
+
+
+def _number(cursor: Connection, sql: str) -> int:
+    return int(cursor.execute(sql).fetchall()[0][0])

@@ -1,0 +1,223 @@
+"""Questions as SQL: text and parameters, in words that DuckDB and PostgreSQL both understand.
+
+Tables are those of the schema ``store``. Where windows or readings lie differs between engines: each gives its own
+``source``, a select. Values are parameters only; numbers of series and widths come from the store itself.
+"""
+
+# ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sonde.clock import SECOND, Micros
+from sonde.errors import Invalid, Problem
+from sonde.question import Alerts, Devices, Gaps, Heatmap, History, Kpis, Ledger, Profiles, Totals, Trends
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MOMENT: Final = 253_402_300_799 * SECOND  # year 9999
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """SQL with ``$name`` where values go."""
+
+    text: str
+    values: Mapping[str, object]
+
+
+def moment(time: Micros) -> datetime:
+    """A time as a parameter; what no calendar reaches becomes its end."""
+    return _EPOCH + timedelta(microseconds=min(max(time, 0), _LAST_MOMENT))
+
+
+class _Conditions:
+    """``where`` from what is given; a value of None asks for nothing."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self.values: dict[str, object] = {}
+
+    def add(self, text: str, **values: object) -> "_Conditions":
+        if None not in values.values():
+            self._texts.append(text)
+            self.values.update(values)
+        return self
+
+    def __str__(self) -> str:
+        return " where " + " and ".join(self._texts) if self._texts else ""
+
+
+def matching_series(
+    *,
+    device: str | None = None,
+    metric: str | None = None,
+    site: str | None = None,
+    zone: str | None = None,
+) -> Query:
+    """``id`` of the series that a question is about, ascending."""
+    conditions = _Conditions()
+    conditions.add("device = $device", device=device).add("metric = $metric", metric=metric)
+    conditions.add("site = $site", site=site).add("zone = $zone", zone=zone)
+    return Query(f"select id from store.series{conditions} order by id", conditions.values)
+
+
+def span(column: str, since: Micros | None, until: Micros | None) -> Query:
+    """The condition that ``column`` lies in a span; empty text if there is none."""
+    conditions = _Conditions()
+    conditions.add(f"{column} >= $since", since=None if since is None else moment(since))
+    conditions.add(f"{column} < $until", until=None if until is None else moment(until))
+    return Query(str(conditions).removeprefix(" where "), conditions.values)
+
+
+def fitting_width(width: int, stored: Sequence[int]) -> int:
+    """The widest stored width that ``width`` is a multiple of; :class:`Invalid` if there is none."""
+    fitting = [w for w in stored if width > 0 and width % w == 0]
+    if not fitting:
+        known = ", ".join(str(w) for w in sorted(stored))
+        raise Invalid(Problem(None, "window", f"{width} s is not a multiple of a stored width: {known} s"))
+    return max(fitting)
+
+
+def aligned(since: Micros, until: Micros, width: int) -> tuple[Micros, Micros]:
+    """The windows of ``width`` seconds that start in a span: start of the first, end of the last."""
+    step = width * SECOND
+    return -(-max(since, 0) // step) * step, -(-max(until, 0) // step) * step
+
+
+def newest_windows(question: Kpis, source: str) -> Query:
+    """``site, zone, metric, start`` of the newest window of each group. ``source`` gives ``series, start``."""
+    conditions = _Conditions().add("s.site = $site", site=question.site)
+    return Query(
+        f"""select s.site, s.zone, s.metric, max(w.start) as start
+        from ({source}) w join store.series s on s.id = w.series{conditions} group by s.site, s.zone, s.metric""",
+        conditions.values,
+    )
+
+
+def kpis(question: Kpis, source: str, newest: Query) -> Query:
+    """``source`` gives the windows of one width; ``newest`` says which of them count."""
+    conditions = _Conditions().add("s.site = $site", site=question.site)
+    return Query(
+        f"""select s.site as site_id, s.zone as zone_id, s.metric as sensor_type, sum(w.sum) / sum(w.count) as current_avg,
+          max(w.max) as current_max, cast(sum(w.count) as bigint) as sample_count, max(w.last_time) as last_updated
+        from ({source}) w join store.series s on s.id = w.series
+        join ({newest.text}) n on n.site = s.site and n.zone = s.zone and n.metric = s.metric and n.start = w.start
+        {conditions} group by s.site, s.zone, s.metric order by 1, 2, 3""",
+        {**newest.values, **conditions.values},
+    )
+
+
+def trends(question: Trends, source: str) -> Query:
+    """``source`` gives the windows of the width asked for, in the span."""
+    conditions = _Conditions().add("s.metric = $metric", metric=question.metric)
+    conditions.add("s.site = $site", site=question.site).add("s.zone = $zone", zone=question.zone)
+    conditions.add("s.device = $device", device=question.device)
+    return Query(
+        f"""select w.start as timestamp, s.site as site_id, s.zone as zone_id, sum(w.sum) / sum(w.count) as avg,
+          min(w.min) as min, max(w.max) as max, cast(sum(w.count) as bigint) as count
+        from ({source}) w join store.series s on s.id = w.series{conditions}
+        group by w.start, s.site, s.zone order by 1, 2, 3""",
+        conditions.values,
+    )
+
+
+def heatmap(question: Heatmap, source: str) -> Query:
+    """``source`` gives the windows of five minutes, in the span."""
+    conditions = _Conditions().add("s.metric = $metric", metric="occupancy").add("s.site = $site", site=question.site)
+    hours = "cast(extract(hour from start at time zone 'UTC') as integer) as hour, " if question.by_hour else ""
+    keys = "1, 2, 3" if question.by_hour else "1, 2"
+    return Query(
+        f"""select site as site_id, zone as zone_id, {hours}avg(case when most > 0 then 1.0 else 0.0 end) as occupancy_rate,
+          sum(sum) / sum(count) as avg_occupancy
+        from (
+          select s.site, s.zone, w.start, max(w.max) as most, sum(w.sum) as sum, sum(w.count) as count
+          from ({source}) w join store.series s on s.id = w.series{conditions} group by s.site, s.zone, w.start
+        ) five group by {keys} order by {keys}""",
+        conditions.values,
+    )
+
+
+def alerts(question: Alerts) -> Query:
+    conditions = _Conditions()
+    match question.state:
+        case None:
+            conditions.add("a.state <> 'pending'")
+        case "open":
+            conditions.add("a.state not in ('pending', 'resolved')")
+        case state:
+            conditions.add("a.state = $state", state=state)
+    since = None if question.since is None else moment(question.since)
+    conditions.add("a.severity = $severity", severity=question.severity).add("a.since >= $since", since=since)
+    return Query(
+        f"""select a.id as alert_id, a.rule, s.site, s.zone, s.device, s.metric, a.type, a.value, a.threshold, a.since as time,
+          a.resolved_at, a.state, a.severity, a.message, a.retroactive, count(*) over () as total
+        from store.alerts a join store.series s on s.id = a.series{conditions}
+        order by a.since desc, a.id limit $limit""",
+        {**conditions.values, "limit": question.limit},
+    )
+
+
+def devices(question: Devices) -> Query:
+    conditions = _Conditions().add("device = $device", device=question.device).add("site = $site", site=question.site)
+    of_site = " and s.site = $site" if question.site is not None else ""
+    named = _Conditions().add("named.device > $after", after=question.after or None)
+    return Query(
+        f"""with named as (select distinct device from store.series{conditions}),
+        page as (select device, (select count(*) from named) as total from named{named} order by device limit $limit)
+        select s.device as device_id, s.site as site_id, s.zone as zone_id, s.metric, s.labels, l.time, l.kind, l.value,
+          l.text, l.quality, page.total
+        from page join store.series s on s.device = page.device{of_site} join store.latest l on l.series = s.id
+        order by s.device, s.metric, s.site, s.zone, s.labels""",
+        {**conditions.values, **named.values, "limit": question.limit},
+    )
+
+
+def history(question: History, source: str) -> Query:
+    """``source`` gives the readings that match."""
+    order = "asc" if question.oldest_first else "desc"
+    return Query(
+        f"""select s.device, s.metric, s.site, s.zone, s.labels, r.time, r.kind, r.value, r.text, r.quality
+        from (select * from ({source}) matching order by time {order}, series limit $limit) r
+        join store.series s on s.id = r.series order by r.time {order}, r.series""",
+        {"limit": question.limit},
+    )
+
+
+def totals(_: Totals, hot: str) -> Query:
+    """``hot`` is the number of readings in no part, as an expression."""
+    return Query(
+        f"""select
+          cast({hot} + coalesce((select sum(rows) from store.parts where content = 'readings'), 0) as bigint) as readings,
+          (select count(*) from store.series) as series, (select count(distinct device) from store.series) as devices,
+          (select count(*) from store.alerts where state = 'firing') as alerts_firing,
+          (select count(*) from store.parts) as parts,
+          cast(coalesce((select sum(bytes) from store.parts), 0) as bigint) as part_bytes""",
+        {},
+    )
+
+
+def profiles(question: Profiles) -> Query:
+    conditions = _Conditions().add("kind = 'profile'").add("name = $device", device=question.device)
+    return Query(
+        f"select name as device, body as profile, log_time as updated from store.definitions{conditions} order by name",
+        conditions.values,
+    )
+
+
+def ledger(_: Ledger) -> Query:
+    return Query(
+        """select source, lane, declared + duplicate + conflicting as sent, stored, duplicate, refused, set_aside, lost,
+          declared + conflicting - stored - refused - set_aside - lost as missing
+        from store.ledger order by source, lane""",
+        {},
+    )
+
+
+def gaps(question: Gaps) -> Query:
+    return Query(
+        """select source, lane, epoch, reason, first_seq, last_seq, readings, noticed, detail, count(*) over () as total
+        from gaps order by noticed desc nulls first, source, lane, epoch, first_seq limit $limit""",
+        {"limit": question.limit},
+    )

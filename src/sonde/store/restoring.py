@@ -1,0 +1,115 @@
+"""Making a store's tables: empty, or as a checkpoint holds them."""
+
+# ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from sonde.errors import Damaged
+from sonde.files import sync_directory
+from sonde.store.checkpoint import Checkpoint, checkpoints
+from sonde.store.engine import Connection, Engine
+from sonde.store.parts import check_size, list_parts
+from sonde.store.schema import VERSION, create_all, create_generation, generation
+
+_log = structlog.get_logger()
+_HINT: Final = "Rebuild the store from its newest checkpoint and the log"
+
+
+def prepare_folders(path: Path) -> Path:
+    """Make the folders of a store; the one of its parts."""
+    folder = path / "parts"
+    for one in (folder, path / "checkpoints"):
+        one.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def refuse_lost(path: Path, file: str) -> None:
+    """:class:`Damaged` if there is history but not the file that says what of it counts."""
+    if not (path / file).exists() and (any((path / "parts").iterdir()) or checkpoints(path / "checkpoints")):
+        raise Damaged("the store's database is missing", file=str(path / file), offset=0, hint=_HINT)
+
+
+def prepare_tables(cursor: Connection, file: str) -> None:
+    """Make the tables if there are none; :class:`Damaged` if they are of another version."""
+    names = cursor.execute("select table_name from duckdb_tables() where schema_name = 'store'").fetchall()
+    if not names:
+        _create(cursor, 1, 0)
+        return
+    found = cursor.execute("select version from store.meta").fetchall() if ("meta",) in names else [(0,)]
+    if found != [(VERSION,)]:
+        raise Damaged(
+            f"the store has version {found[0][0]}, and this Sonde has {VERSION},", file=file, offset=0, hint=_HINT
+        )
+
+
+def restore(path: Path, log: str, file: str, ends: Mapping[int, tuple[int, int]] | None) -> Checkpoint | None:
+    """Make the database ``file`` from the newest checkpoint that is whole and goes with ``log``; that one, or None: it is
+    empty. What had the name is set aside."""
+    folder = prepare_folders(path)
+    set_aside(path / file)
+    made = path / f".{file}.new"
+    for chosen in [*checkpoints(path / "checkpoints"), None]:
+        if chosen is not None and not chosen.follows(log, ends):
+            continue
+        for old in (made, made.with_name(made.name + ".wal")):
+            old.unlink(missing_ok=True)
+        engine = Engine(made, None, "1GB")
+        try:
+            if chosen is not None:
+                _restore_from(engine, folder, chosen)
+        except Damaged as error:
+            _log.warning("checkpoint_damaged", file=error.file, problem=str(error))
+            continue
+        finally:
+            engine.close()
+        made.rename(path / file)
+        sync_directory(path)
+        _log.info("store_restored", offsets={} if chosen is None else chosen.offsets)
+        return chosen
+    return None
+
+
+def set_aside(file: Path) -> Path | None:
+    """Give a database that cannot be used another name; the name."""
+    if not file.exists():
+        file.with_name(file.name + ".wal").unlink(missing_ok=True)
+        return None
+    number = 1 + len(list(file.parent.glob(f"{file.name}.aside-*")))
+    aside = file.with_name(f"{file.name}.aside-{number}")
+    file.rename(aside)
+    wal = file.with_name(file.name + ".wal")
+    if wal.exists():
+        wal.rename(aside.with_name(aside.name + ".wal"))
+    shutil.rmtree(file.with_suffix(".tmp"), ignore_errors=True)
+    sync_directory(file.parent)
+    _log.warning("store_set_aside", file=str(aside))
+    return aside
+
+
+def _create(cursor: Connection, first: int, offset: int) -> None:
+    cursor.execute(create_all())
+    for content in ("readings", "windows"):
+        cursor.execute(create_generation(content, first, offset))
+
+
+def _restore_from(engine: Engine, folder: Path, chosen: Checkpoint) -> None:
+    manifest = chosen.manifest
+    for part in manifest.parts:
+        check_size(folder, part)
+    tables = dict(chosen.tables())
+    windows = tables.pop("windows")
+    with engine.cursor() as cursor:
+        with engine.transaction(cursor):
+            _create(cursor, manifest.generation, sum(manifest.offsets.values()))
+            targets = {f"store.{name}": table for name, table in tables.items()}
+            for name, table in {**targets, generation("windows", manifest.generation): windows}.items():
+                cursor.register("kept", table)
+                cursor.execute(f"insert into {name} select * from kept")
+                cursor.unregister("kept")
+            list_parts(cursor, manifest.parts)
+        cursor.execute("checkpoint")

@@ -1,0 +1,295 @@
+"""The tables of an embedded store, and the stable views over them.
+
+Tables live in the schema ``store`` and may change with :data:`VERSION`. The views ``readings``, ``windows``, ``alerts``,
+``devices`` and ``gaps`` are a promise: their columns stay.
+
+Readings and windows lie in *generations* (``store.hot_<n>``, ``store.windows_<n>``) until they are sealed into parts.
+Windows are additive, so several rows of one window, in several places, together are the window.
+"""
+
+# ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+
+from sonde.changes import LATEST, READINGS, WINDOWS
+from sonde.reading import TIME
+
+VERSION: Final = 1
+
+SERIES: Final = pa.schema(
+    [("id", pa.int32()), *((n, pa.string()) for n in ("device", "metric", "site", "zone", "labels"))]
+)
+ALERTS: Final = pa.schema(
+    [
+        ("id", pa.string()),
+        ("rule", pa.string()),
+        ("series", pa.int32()),
+        ("type", pa.string()),
+        ("severity", pa.string()),
+        ("state", pa.string()),
+        ("threshold", pa.float64()),
+        ("since", TIME),
+        ("value", pa.float64()),
+        ("peak", pa.float64()),
+        ("fired_at", TIME),
+        ("resolved_at", TIME),
+        ("retroactive", pa.bool_()),
+        ("message", pa.string()),
+    ]
+)
+STREAMS: Final = pa.schema(
+    [
+        ("source", pa.string()),
+        ("epoch", pa.string()),
+        ("lane", pa.int16()),
+        ("seq", pa.int64()),
+        ("count", pa.int64()),
+        ("holes", pa.string()),  # JSON: [[first, last, readings], …]
+    ]
+)
+COUNTS: Final = ("declared", "stored", "duplicate", "refused", "set_aside", "lost", "conflicting", "late")
+LEDGER: Final = pa.schema([("source", pa.string()), ("lane", pa.int16()), *((name, pa.int64()) for name in COUNTS)])
+MARKS: Final = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("entry", pa.int32()),
+        ("source", pa.string()),
+        ("lane", pa.int16()),
+        ("epoch", pa.string()),
+        ("reason", pa.string()),
+        ("first_seq", pa.int64()),
+        ("last_seq", pa.int64()),
+        ("readings", pa.int64()),
+        ("noticed", TIME),
+        ("detail", pa.string()),
+    ]
+)
+DEFINITIONS: Final = pa.schema(
+    [("kind", pa.string()), ("name", pa.string()), ("body", pa.string()), ("log_time", TIME)]
+)
+PROGRESS: Final = pa.schema(
+    [("log", pa.string()), ("partition", pa.int32()), ("next_offset", pa.int64()), ("log_time", TIME)]
+)
+NEWEST: Final = pa.schema([("series", pa.int32()), ("width", pa.int32()), ("start", TIME)])
+"""For each series and width, the newest window that a sealed generation held."""
+PARTS: Final = pa.schema(
+    [
+        ("name", pa.string()),
+        ("content", pa.string()),  # readings | windows
+        ("rows", pa.int64()),
+        ("bytes", pa.int64()),
+        ("checksum", pa.string()),  # SHA-256 of the file
+        ("min_time", TIME),
+        ("max_time", TIME),
+        ("min_series", pa.int32()),
+        ("max_series", pa.int32()),
+        ("first_offset", pa.int64()),
+        ("next_offset", pa.int64()),
+        ("supersedes", pa.string()),  # JSON: names of the parts whose rows it holds
+    ]
+)
+
+KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "series": ("id",),
+    "latest": ("series",),
+    "newest": ("series", "width"),
+    "alerts": ("id",),
+    "streams": ("source", "epoch", "lane"),
+    "ledger": ("source", "lane"),
+    "marks": (),
+    "definitions": ("kind", "name"),
+    "progress": ("log", "partition"),
+    "parts": ("name",),
+}
+TABLES: Final[Mapping[str, pa.Schema]] = {
+    "series": SERIES,
+    "latest": LATEST,
+    "newest": NEWEST,
+    "alerts": ALERTS,
+    "streams": STREAMS,
+    "ledger": LEDGER,
+    "marks": MARKS,
+    "definitions": DEFINITIONS,
+    "progress": PROGRESS,
+    "parts": PARTS,
+}
+STATE: Final = tuple(name for name in TABLES if name != "parts")
+"""The tables that a checkpoint holds as they are."""
+
+_TYPES: Final[Mapping[pa.DataType, str]] = {
+    pa.int8(): "tinyint",
+    pa.int16(): "smallint",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.float64(): "double",
+    pa.bool_(): "boolean",
+    pa.string(): "varchar",
+    TIME: "timestamptz",
+}
+
+
+def columns_of(schema: pa.Schema) -> str:
+    """The names of ``schema``, quoted, as a select list."""
+    return ", ".join(f'"{name}"' for name in schema.names)
+
+
+def create_table(name: str, schema: pa.Schema, key: Iterable[str] = ()) -> str:
+    """The statement that makes a table with the columns of an Arrow schema."""
+    columns = [f'"{field.name}" {_TYPES[field.type]}' for field in schema]
+    keys = ", ".join(f'"{k}"' for k in key)
+    return f"create table {name} ({', '.join([*columns, *([f'primary key ({keys})'] if keys else [])])})"
+
+
+def create_all() -> str:
+    """The statements that make an empty store, but for its generations and the views over them."""
+    tables = [create_table(f"store.{name}", schema, KEYS[name]) for name, schema in TABLES.items()]
+    return ";\n".join(
+        [
+            "create schema store",
+            "create table store.meta (version integer)",
+            f"insert into store.meta values ({VERSION})",
+            "create table store.layout (version bigint)",
+            "insert into store.layout values (0)",
+            "create table store.generations (content varchar, number integer, first_offset bigint)",
+            *tables,
+            _ALERTS_VIEW,
+            _DEVICES_VIEW,
+            _GAPS_VIEW,
+            *comments("alerts", _ALERTS_COLUMNS),
+            *comments("devices", _DEVICES_COLUMNS),
+            *comments("gaps", _GAPS_COLUMNS),
+        ]
+    )
+
+
+def generation(content: str, number: int) -> str:
+    """The table of a generation of ``readings`` or ``windows``."""
+    return f"store.{'hot' if content == 'readings' else 'windows'}_{number}"
+
+
+def create_generation(content: str, number: int, offset: int) -> str:
+    """The statements that make a generation, which begins at ``offset`` of the log, and list it."""
+    schema, key = (READINGS, ()) if content == "readings" else (WINDOWS, ("series", "width", "start"))
+    table = create_table(generation(content, number), schema, key)
+    return f"{table}; insert into store.generations values ('{content}', {number}, {offset})"
+
+
+def table_of(schema: pa.Schema, rows: Iterable[Any]) -> pa.Table:
+    """Rows with attributes named as the columns of ``schema``, in columns."""
+    kept = list(rows)
+    return pa.table([pa.array([getattr(row, f.name) for row in kept], f.type) for f in schema], schema=schema)
+
+
+def comments(view: str, columns: Mapping[str, str]) -> list[str]:
+    """The statements that say of each column what it holds."""
+    return [f"comment on column {view}.\"{column}\" is '{text}'" for column, text in columns.items()]
+
+
+_SERIES_COLUMNS: Final = {
+    "device": "what was measured",
+    "metric": "which of its values",
+    "site": "empty if there is none",
+    "zone": "empty if there is none",
+    "labels": "JSON, keys sorted",
+}
+READINGS_COLUMNS: Final = {
+    "time": "when it was measured, UTC",
+    **_SERIES_COLUMNS,
+    "kind": "0 number, 1 integer, 2 boolean, 3 text, 4 JSON, 5 none",
+    "value": "numbers, integers and booleans (0, 1)",
+    "text": "text, JSON, and integers beyond 2^53",
+    "quality": "0 good, 1 failed, 2 out of range, 3 wrong type, 4 clock",
+}
+WINDOWS_COLUMNS: Final = {
+    **_SERIES_COLUMNS,
+    "width": "such as 5m, 1h, 90s",
+    "start": "UTC; the window ends a width later",
+    "count": "readings with a number",
+    "sum": "of their values",
+    "min": "the least",
+    "max": "the greatest",
+    "avg": "sum over count",
+    "last": "the value of the latest",
+}
+_ALERTS_COLUMNS: Final = {
+    "alert_id": "the same after a rebuild",
+    "rule": "the rule that holds, or held",
+    **_SERIES_COLUMNS,
+    "type": "what the rule watches for",
+    "severity": "as the rule says",
+    "state": "pending, firing, acknowledged, shelved or resolved",
+    "threshold": "of the rule",
+    "value": "of the reading that opened it",
+    "peak": "the worst value so far",
+    "time": "of the reading that opened it",
+    "fired_at": "when it began to fire",
+    "resolved_at": "when it was over",
+    "retroactive": "raised by a backlog",
+    "message": "in words",
+}
+_DEVICES_COLUMNS: Final = {
+    "device": "its name",
+    "site": "of its newest reading",
+    "zone": "of its newest reading",
+    "series": "how many it has",
+    "last_seen": "time of its newest reading",
+    "profile": "what it says about itself, JSON; null if nothing",
+}
+_GAPS_COLUMNS: Final = {
+    "source": "the node, or empty",
+    "lane": "0 direct, 1 control, 2 live, 3 backlog",
+    "epoch": "of the node",
+    "reason": "missing, lost or set_aside",
+    "first_seq": "the first entry of the stream that is concerned",
+    "last_seq": "the last one",
+    "readings": "how many",
+    "noticed": "log time; null for what is missing",
+    "detail": "in words",
+}
+
+_ALERTS_VIEW: Final = """create view alerts as
+select a.id as alert_id, a.rule, s.device, s.metric, s.site, s.zone, s.labels, a.type, a.severity, a.state, a.threshold,
+  a.value, a.peak, a.since as time, a.fired_at, a.resolved_at, a.retroactive, a.message
+from store.alerts a join store.series s on s.id = a.series"""
+
+_DEVICES_VIEW: Final = """create view devices as
+select d.device, d.site, d.zone, d.series, d.last_seen, p.body as profile
+from (
+  select s.device, arg_max(s.site, l.time) as site, arg_max(s.zone, l.time) as zone, count(*) as series,
+    max(l.time) as last_seen
+  from store.series s left join store.latest l on l.series = s.id group by s.device
+) d left join store.definitions p on p.kind = 'profile' and p.name = d.device"""
+
+_GAPS_VIEW: Final = """create view gaps as
+select source, lane, epoch, 'missing' as reason, h[1] as first_seq, h[2] as last_seq, h[3] as readings,
+  null::timestamptz as noticed, '' as detail
+from (select source, lane, epoch, unnest(from_json(holes, '[["bigint"]]')) as h from store.streams where holes <> '[]')
+union all
+select source, lane, epoch, reason, first_seq, last_seq, readings, noticed, detail from store.marks"""
+
+WIDTH_TEXT: Final = """case when w.width % 86400 = 0 then (w.width // 86400) || 'd' when w.width % 3600 = 0
+  then (w.width // 3600) || 'h' when w.width % 60 = 0 then (w.width // 60) || 'm' else w.width || 's' end"""
+
+LAST_OF: Final = "arg_max(last, epoch_us(last_time)::hugeint * 4294967296 + gen)"
+"""The value of the latest reading; of two equal times, that of the newer generation."""
+
+
+def readings_view(source: str) -> str:
+    """``select`` for the view ``readings`` over the union of its places."""
+    return f"""select r.time, s.device, s.metric, s.site, s.zone, s.labels, r.kind, r.value, r.text, r.quality
+from ({source}) r join store.series s on s.id = r.series"""
+
+
+def windows_view(source: str) -> str:
+    """``select`` for the view ``windows`` over the union of its places."""
+    return f"""select s.device, s.metric, s.site, s.zone, s.labels, {WIDTH_TEXT} as width, w.start, w.count, w.sum, w.min,
+  w.max, w.sum / w.count as avg, w.last
+from (
+  select series, width, start, sum(count)::bigint as count, sum(sum) as sum, min(min) as min, max(max) as max,
+    {LAST_OF} as last
+  from ({source}) group by series, width, start
+) w join store.series s on s.id = w.series"""

@@ -1,0 +1,173 @@
+"""One step of the processor into the tables, and the tables back into what a processor must know."""
+
+# ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from sonde.changes import Alert, Changes, Definition, Progress, Series, State, Stream
+from sonde.errors import Conflict
+from sonde.reading import TIME
+from sonde.store.engine import Connection, fetch
+from sonde.store.layout import Layout
+from sonde.store.schema import (
+    ALERTS,
+    COUNTS,
+    DEFINITIONS,
+    KEYS,
+    LEDGER,
+    MARKS,
+    SERIES,
+    STREAMS,
+    TABLES,
+    columns_of,
+    generation,
+    table_of,
+)
+
+_ADVANCE: Final = """insert into store.progress
+select $log, $partition, $offset, make_timestamptz($log_time)
+where coalesce((select next_offset from store.progress where log = $log and "partition" = $partition), 0) = $expected
+on conflict do update set next_offset = excluded.next_offset, log_time = excluded.log_time returning next_offset"""
+
+_MERGE_WINDOWS: Final = """insert into {table} as w select * from changed on conflict do update set
+  count = w.count + excluded.count, sum = w.sum + excluded.sum,
+  min = least(w.min, excluded.min), max = greatest(w.max, excluded.max),
+  last = case when excluded.last_time >= w.last_time then excluded.last else w.last end,
+  last_time = greatest(w.last_time, excluded.last_time)"""
+
+_KEEP_LATEST: Final = f"""insert into store.latest as l select * from changed on conflict do update set
+  {", ".join(f'"{c}" = excluded."{c}"' for c in TABLES["latest"].names if c != "series")}
+  where excluded.time >= l.time"""
+
+_ADD_TO_LEDGER: Final = f"""insert into store.ledger as l
+select source, lane, {", ".join(f"sum({c})::bigint" for c in COUNTS)} from changed group by source, lane
+on conflict do update set {", ".join(f"{c} = l.{c} + excluded.{c}" for c in COUNTS)}"""
+
+
+def write(cursor: Connection, changes: Changes, layout: Layout) -> None:
+    """Make ``changes`` true, inside the transaction that ``cursor`` is in; :class:`Conflict` if another was here."""
+    _advance(cursor, changes)
+    if changes.series:
+        _put(cursor, "insert into store.series select * from changed", table_of(SERIES, changes.series))
+    if len(changes.readings):
+        hot = generation("readings", layout.readings[-1])
+        _put(cursor, f"insert into {hot} select * from changed", changes.readings)
+    if len(changes.windows):
+        table = generation("windows", layout.windows[-1])
+        _put(cursor, _MERGE_WINDOWS.format(table=table), changes.windows)
+    if len(changes.latest):
+        _put(cursor, _KEEP_LATEST, changes.latest)
+    _write_alerts(cursor, changes.alerts, changes.retracted)
+    _write_streams(cursor, changes.streams)
+    if changes.ledger:
+        _put(cursor, _ADD_TO_LEDGER, table_of(LEDGER, changes.ledger))
+    if changes.marks:
+        _put(cursor, "insert into store.marks select * from changed", table_of(MARKS, changes.marks))
+    _write_definitions(cursor, changes.definitions)
+
+
+def progress_of(cursor: Connection, log: str, partition: int) -> int:
+    """The next offset of a partition; 0 if nothing of it is stored."""
+    sql = 'select next_offset from store.progress where log = $log and "partition" = $partition'
+    rows = cursor.execute(sql, {"log": log, "partition": partition}).fetchall()
+    return int(rows[0][0]) if rows else 0
+
+
+def read_state(cursor: Connection) -> State:
+    """What a processor needs to go on, as ``cursor`` sees it."""
+    latest = fetch(cursor, "select series, epoch_us(time) as time from store.latest")
+    series = fetch(cursor, f"select {columns_of(SERIES)} from store.series order by id")
+    return State(
+        progress=[
+            Progress(row["log"], row["partition"], row["next_offset"], row["log_time"])
+            for row in _rows(cursor, "progress")
+        ],
+        series=[Series(*row) for row in zip(*(column.to_pylist() for column in series.columns), strict=True)],
+        newest=dict(zip(latest["series"].to_pylist(), latest["time"].to_pylist(), strict=True)),
+        alerts=[Alert(**row) for row in _rows(cursor, "alerts", "where state <> 'resolved' order by since, id")],
+        streams=[
+            Stream(**{**row, "holes": msgspec.json.decode(row["holes"], type=tuple[tuple[int, int, int], ...])})
+            for row in _rows(cursor, "streams", "order by source, epoch, lane")
+        ],
+        definitions=[
+            Definition(**{**row, "body": msgspec.json.decode(row["body"])})
+            for row in _rows(cursor, "definitions", "order by log_time, kind, name")
+        ],
+    )
+
+
+def _advance(cursor: Connection, changes: Changes) -> None:
+    to = changes.progress
+    values = {
+        "log": to.log,
+        "partition": to.partition,
+        "offset": to.offset,
+        "log_time": to.log_time,
+        "expected": changes.expected,
+    }
+    if not cursor.execute(_ADVANCE, values).fetchall():
+        known = progress_of(cursor, to.log, to.partition)
+        raise Conflict(
+            f"the store is at offset {known} of partition {to.partition}, not at {changes.expected}",
+            hint="Another processor has taken over; load the state again",
+            known=known,
+        )
+
+
+def _put(cursor: Connection, sql: str, table: pa.Table) -> None:
+    cursor.register("changed", table)
+    try:
+        cursor.execute(sql)
+    finally:
+        cursor.unregister("changed")
+
+
+def _set(cursor: Connection, name: str, table: pa.Table) -> None:
+    """Put whole rows in the place of those with the same key."""
+    others = [column for column in table.schema.names if column not in KEYS[name]]
+    to = ", ".join(f'"{c}" = excluded."{c}"' for c in others)
+    _put(cursor, f"insert into store.{name} select * from changed on conflict do update set {to}", table)
+
+
+def _write_alerts(cursor: Connection, alerts: Iterable[Alert], retracted: Iterable[str]) -> None:
+    gone = list(retracted)
+    if gone:
+        cursor.execute("delete from store.alerts where id in (select unnest($ids))", {"ids": gone})
+    newest = {alert.id: alert for alert in alerts}
+    if newest:
+        _set(cursor, "alerts", table_of(ALERTS, newest.values()))
+
+
+def _write_streams(cursor: Connection, streams: Iterable[Stream]) -> None:
+    newest = {(s.source, s.epoch, s.lane): s for s in streams}
+    if not newest:
+        return
+    table = table_of(pa.schema([f for f in STREAMS if f.name != "holes"]), newest.values())
+    holes = pa.array([msgspec.json.encode(s.holes).decode() for s in newest.values()], pa.string())
+    _set(cursor, "streams", table.append_column("holes", holes))
+
+
+def _write_definitions(cursor: Connection, definitions: Iterable[Definition]) -> None:
+    newest = {(d.kind, d.name): d for d in definitions}
+    for kind, name in (key for key, d in newest.items() if d.body is None):
+        cursor.execute(
+            "delete from store.definitions where kind = $kind and name = $name", {"kind": kind, "name": name}
+        )
+    rows = [
+        {"kind": d.kind, "name": d.name, "body": msgspec.json.encode(d.body).decode(), "log_time": d.log_time}
+        for d in newest.values()
+        if d.body is not None
+    ]
+    if rows:
+        _set(cursor, "definitions", pa.Table.from_pylist(rows, DEFINITIONS))
+
+
+def _rows(cursor: Connection, name: str, rest: str = "") -> list[dict[str, Any]]:
+    """Rows of a table, their times in microseconds."""
+    schema = TABLES[name]
+    columns = ", ".join(f'epoch_us("{f.name}") as "{f.name}"' if f.type == TIME else f'"{f.name}"' for f in schema)
+    return list(fetch(cursor, f"select {columns} from store.{name} {rest}").to_pylist())
