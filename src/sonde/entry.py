@@ -92,7 +92,7 @@ def decode_body(data: bytes | memoryview | pa.Buffer) -> Body:
     try:
         length, batch_length = _LENGTHS.unpack_from(view)
         entries = _decode_entries(view[_LENGTHS.size : _LENGTHS.size + length])
-    except (struct.error, msgspec.DecodeError) as error:
+    except (struct.error, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Invalid(Problem(None, "body", f"not the body of a frame ({error})"), syntax=True) from None
     start = _LENGTHS.size + length
     start += -start % 8

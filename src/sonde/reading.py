@@ -7,7 +7,6 @@ travels: nothing on the way works reading by reading.
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
@@ -16,29 +15,25 @@ import pyarrow as pa
 
 from sonde.clock import Micros
 from sonde.errors import Invalid, Problem
+from sonde.kind import Kind, Quality, check_values
+
+__all__ = [
+    "NAMES",
+    "SCHEMA",
+    "TIME",
+    "Batch",
+    "Kind",
+    "Names",
+    "Quality",
+    "Reading",
+    "Value",
+    "decode",
+    "encode",
+    "label_text",
+    "value_of",
+]
 
 Value = float | int | bool | str | list[Any] | dict[str, Any] | None
-
-
-class Kind(IntEnum):
-    """What a value is; ``NONE`` is a sensor that failed to give one."""
-
-    NUMBER = 0
-    INTEGER = 1
-    BOOLEAN = 2
-    TEXT = 3
-    JSON = 4
-    NONE = 5
-
-
-class Quality(IntEnum):
-    """How far a value can be trusted."""
-
-    GOOD = 0
-    FAILED = 1
-    RANGE = 2  # outside what the device's profile declares
-    TYPE = 3  # not of the type that the profile declares
-    CLOCK = 4  # its time is further ahead than a clock may be
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,26 +252,58 @@ def encode(batch: Batch) -> bytes:
     return b"".join((_LENGTH.pack(len(names)), names, bytes(padding), rows))
 
 
+_decode_labels = msgspec.json.Decoder(dict[str, str]).decode
 _decode_names = msgspec.json.Decoder(tuple[list[str], list[str], list[str], list[str], list[str]]).decode
 
 
 def decode(data: bytes | memoryview | pa.Buffer) -> Batch:
-    """The batch that ``data`` holds, whoever sent it: bounds, types and UTF-8 are checked, or :class:`Invalid`."""
+    """The batch that ``data`` holds, whoever sent it: bounds, types, UTF-8 and that every value is of its kind are checked, or
+    :class:`Invalid`."""
     view = memoryview(data)
     try:
         (length,) = _LENGTH.unpack_from(view)
         names = _decode_names(view[_LENGTH.size : _LENGTH.size + length])
         start = _LENGTH.size + length
         start += -start % 8
-        rows = pa.ipc.read_record_batch(pa.py_buffer(view[start:]), _ON_WIRE)
+        message = pa.ipc.read_message(pa.py_buffer(view[start:]))
+        if _is_compressed(message.metadata):
+            raise ValueError("its columns are compressed")  # a few bytes could become gigabytes
+        rows = pa.ipc.read_record_batch(message, _ON_WIRE)
         rows.validate(full=True)
         encoded = [
             pa.DictionaryArray.from_arrays(rows.column(i), pa.array(names[i], pa.string())) for i in range(len(NAMES))
         ]
         columns = pa.RecordBatch.from_arrays(encoded + rows.columns[len(NAMES) :], schema=SCHEMA)
-    except (struct.error, msgspec.DecodeError, pa.ArrowException, ValueError, OSError, IndexError) as error:
+    except (struct.error, msgspec.MsgspecError, pa.ArrowException, ValueError, OSError, EOFError, IndexError) as error:
         raise Invalid(Problem(None, "batch", f"not a batch in Sonde's encoding ({error})"), syntax=True) from None
     for name in (*NAMES, "time", "kind", "quality"):
         if columns[name].null_count:
             raise Invalid(Problem(None, name, "empty in some rows; every reading needs one"))
+    check_values(columns["kind"], columns["value"], columns["text"], columns["quality"])
+    for labels in names[NAMES.index("labels")]:
+        _check_labels(labels)
     return Batch(columns)
+
+
+def _check_labels(text: str) -> None:
+    try:
+        if label_text(_decode_labels(text)) == text:
+            return
+        problem = "its keys are not sorted, or not each of them once"
+    except (msgspec.DecodeError, RecursionError) as error:
+        problem = str(error)
+    raise Invalid(Problem(None, "labels", f"{text[:100]!r} is not JSON with sorted keys ({problem})"))
+
+
+def _is_compressed(metadata: pa.Buffer) -> bool:
+    """Whether a record batch message (checked by Arrow before) names a compression of its columns."""
+
+    def field(table: int, number: int) -> int:
+        layout = table - struct.unpack_from("<i", metadata, table)[0]
+        (size,) = struct.unpack_from("<H", metadata, layout)
+        slot = 4 + 2 * number
+        return struct.unpack_from("<H", metadata, layout + slot)[0] if slot < size else 0
+
+    (message,) = struct.unpack_from("<I", metadata)
+    place = message + field(message, 2)
+    return field(place + struct.unpack_from("<I", metadata, place)[0], 3) != 0
