@@ -37,7 +37,7 @@ class OutboxFile:
             if new or not self.connection.table_exists("main", "outbox"):
                 epoch = tables.create(self.connection, path, epoch)
             self.epoch, self.lanes = tables.load(self.connection, path, ring, epoch)
-            self.data_version = self.connection.data_version()
+            self.data_version = -1  # so that what was asked before is found at once
         except BaseException:
             self.connection.close()
             raise
