@@ -1,4 +1,4 @@
-"""The table that a running Sonde shows in a terminal: what comes in, what is durable, what is stored, what is wrong."""
+"""The tables that a running Sonde shows in a terminal: what comes in, what is durable, what is stored, what is wrong."""
 
 from collections import deque
 from typing import Final
@@ -11,35 +11,54 @@ from sonde.cli.terminal import ACCENT
 from sonde.clock import SECOND
 from sonde.status import Status
 
-REFRESH: Final = 0.5  # seconds
 _RATE_OVER: Final = 10  # tables; five seconds
 
 
-class StatusTable:
-    """Draws one status after another, with the rates between them."""
+class _Rates:
+    """Remembers the last few statuses, for the rates between them."""
 
     def __init__(self) -> None:
         self._seen: deque[Status] = deque(maxlen=_RATE_OVER + 1)
 
-    def draw(self, status: Status) -> RenderableType:
-        """The table for ``status``."""
+    def _remember(self, status: Status) -> None:
         self._seen.append(status)
-        parts: list[RenderableType] = [Text(), self._flow(status), Text(), _facts(status)]
-        for problem in status.problems:
-            parts += [Text.assemble(("  ! ", "yellow"), (problem, "yellow"))]
-        return Group(*parts)
-
-    def _flow(self, now: Status) -> Table:
-        table = _columns(4)
-        table.add_row(*_row("taken in", now.received, self._rate("received"), _refused(now)))
-        table.add_row(*_row("durable", now.durable, self._rate("durable"), _last_write(now)))
-        table.add_row(*_row("stored", now.stored, self._rate("stored"), _behind(now)))
-        return table
 
     def _rate(self, name: str) -> float:
         first, last = self._seen[0], self._seen[-1]
         seconds = (last.now - first.now) / SECOND
         return max(0.0, (getattr(last, name) - getattr(first, name)) / seconds) if seconds > 0 else 0.0
+
+
+class StatusTable(_Rates):
+    """``sonde up``."""
+
+    def draw(self, status: Status) -> RenderableType:
+        """The table for ``status``."""
+        self._remember(status)
+        flow = _columns(4)
+        flow.add_row(*_row("taken in", status.received, self._rate("received"), _refused(status)))
+        flow.add_row(*_row("durable", status.durable, self._rate("durable"), _last_write(status)))
+        flow.add_row(*_row("stored", status.stored, self._rate("stored"), _behind(status)))
+        return Group(Text(), flow, Text(), _facts(status), *_problems(status))
+
+
+class NodeTable(_Rates):
+    """``sonde node``."""
+
+    def draw(self, status: Status) -> RenderableType:
+        """The table for ``status``, whose ``durable`` is what the sink has confirmed."""
+        self._remember(status)
+        flow = _columns(4)
+        flow.add_row(*_row("measured", status.received, self._rate("received"), ""))
+        flow.add_row(*_row("confirmed", status.durable, self._rate("durable"), ""))
+        facts = _columns(2)
+        facts.add_row(Text("  sensors ", "dim"), Text(_sensors(status)))
+        facts.add_row(Text("  outbox  ", "dim"), Text(_outbox(status)))
+        return Group(Text(), flow, Text(), facts, *_problems(status))
+
+
+def _problems(status: Status) -> list[RenderableType]:
+    return [Text.assemble(("  ! ", "bold yellow"), (problem, "yellow")) for problem in status.problems]
 
 
 def _columns(count: int) -> Table:

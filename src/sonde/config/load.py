@@ -57,6 +57,10 @@ class Loaded:
         hint = f"There {'is 1' if more == 1 else f'are {more}'} more: sonde config check" if more else ""
         raise Hold(str(self.faults[0]), hint=hint)
 
+    def sets(self, section: str) -> bool:
+        """Whether anyone gave a value for a key of ``section``."""
+        return any(named == section for named, _ in self.origins)
+
     def origin(self, section: str, key: str) -> str:
         return self.origins.get((section, key), DEFAULT)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, model_validator
 
 from sonde.config.key import Section, key
-from sonde.config.values import Flag, MaybeNumber, MaybeSpan, Span, Words
+from sonde.config.values import Flag, Items, MaybeNumber, MaybeSpan, Span, Speed
 from sonde.errors import Invalid, Problem
 from sonde.rule import BUILDING_RULES, MAX_DURATION
 from sonde.rule import Rule as AlertRule
@@ -46,6 +46,8 @@ class Host(Sensor):
     kind: Annotated[Literal["host"], BeforeValidator(_kind)] = key("host", "host")
     interval: MaybeSpan = key(None, "Time from one reading to the next; 1s if rate is not set either.", gt=0, le=86_400)
     device: str = key("", "Name of the device; empty: this machine's name.")
+    site: str = key("", "Site of its readings.")
+    zone: str = key("", "Zone of its readings.")
 
 
 class Building(Sensor):
@@ -76,6 +78,8 @@ class Device(Sensor):
         le=60,
     )
     device: str = key("", "Name of the device; empty: the section's name.")
+    site: str = key("", "Site of its readings.")
+    zone: str = key("", "Zone of its readings.")
     seed: int = key(1, "The same seed gives the same readings again.", ge=0)
 
     @property
@@ -87,11 +91,15 @@ class Replay(Sensor):
     """Readings from CSV or Parquet files, with the times that they have there."""
 
     kind: Annotated[Literal["replay"], BeforeValidator(_kind)] = key("replay", "replay")
-    files: Words = key((), "CSV or Parquet files.", example="readings.csv")
-    device: str = key("", "Name of the device, if the files do not say.")
+    files: Items = key((), "CSV or Parquet files.", example="readings.csv")
+    device: str = key("", "Name of the device; empty: as the files say.")
+    site: str = key("", "Site of its readings; empty: as the files say.")
+    zone: str = key("", "Zone of its readings; empty: as the files say.")
     time_column: str = key("", "Column with the time; empty: found by its name.")
+    time_format: str = key("", "How times are written, as strptime has it; empty: ISO 8601.")
     timezone: str = key("", "Zone of times without an offset, such as Europe/Brussels.")
-    speed: str = key("1", "How many times faster than it was; max: as fast as it goes.")
+    metrics: Items = key((), "Columns to send; empty: all of them.")
+    speed: Speed = key(1.0, "How many times faster than it was.")
     loop: Flag = key(False, "Whether to begin again at the end.")
 
 
@@ -101,6 +109,8 @@ class Function(Sensor):
     kind: Annotated[Literal["function"], BeforeValidator(_kind)] = key("function", "function")
     function: str = key("", "The callable, as module:function.", example="boiler:read", pattern=r"^$|^[\w.]+:[\w.]+$")
     device: str = key("", "Name of the device, if the callable does not say; empty: the section's name.")
+    site: str = key("", "Site of its readings.")
+    zone: str = key("", "Zone of its readings.")
 
 
 KINDS: Final[Mapping[str, type[Sensor]]] = {

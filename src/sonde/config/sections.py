@@ -181,7 +181,7 @@ class Node(Section):
         older=("telemetry_sink.endpoint",),
         example="https://sonde.example.org:8000",
     )
-    token: SecretStr = key(_NONE, "Token with the scope ingest; its name is the node's name.")
+    token: SecretStr = key(_NONE, "Token of the node: sonde token create NAME --scope ingest --node NAME.")
     outbox: Size = key(10**9, "Most bytes that wait in the outbox; then the oldest make way.", ge=1 << 20)
     encryption_key: Keys = key(
         _NONE, "Master key of the outbox, as in [log]. Empty: keys.json beside the outbox, made on the first start."

@@ -1,6 +1,7 @@
 """The kinds of values that settings have: how each is read from text, and how it is written back."""
 
 import base64
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,6 +100,26 @@ def parse_words(given: object) -> tuple[str, ...]:
     return tuple(re.split(r"[\s,]+", str(given).strip(" ,\t\n"))) if str(given).strip(" ,\t\n") else ()
 
 
+def parse_items(given: object) -> tuple[str, ...]:
+    """Items separated by commas alone; they may have spaces inside."""
+    if isinstance(given, tuple | list):
+        return tuple(str(item) for item in given)
+    return tuple(item.strip() for item in str(given).split(",") if item.strip())
+
+
+def parse_speed(given: object) -> float:
+    """How many times faster: a number above 0, or ``max``."""
+    if str(given).strip().lower() == "max":
+        return math.inf
+    try:
+        speed = float(str(given))
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise ValueError("should be a number above 0, or max")
+    return speed
+
+
 def master_keys(secret: SecretStr) -> tuple[bytes, ...]:
     """The keys that a secret holds: each 32 bytes in base64, of either alphabet; separated by commas or spaces."""
     found = []
@@ -158,6 +179,10 @@ MaybeSpan = Annotated[float | None, BeforeValidator(_optional(parse_span)), _SPA
 Size = Annotated[int, BeforeValidator(parse_size), _SIZE]
 Flag = Annotated[bool, BeforeValidator(parse_flag), Form("yes or no", lambda value: "yes" if value else "no")]
 Words = Annotated[tuple[str, ...], BeforeValidator(parse_words), Form("list", ", ".join)]
+Items = Annotated[tuple[str, ...], BeforeValidator(parse_items), Form("list, by commas", ", ".join)]
+Speed = Annotated[
+    float, BeforeValidator(parse_speed), Form("number, or max", lambda v: "max" if v == math.inf else f"{v:g}")
+]
 Spans = Annotated[
     tuple[float, ...], BeforeValidator(_spans), Form("list of time spans", lambda v: ", ".join(map(span_text, v)))
 ]
