@@ -4,6 +4,7 @@ Times come out as RFC 3339 in UTC with microseconds; what JSON has no number for
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,19 @@ _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _TEXT: Final = pa.string()
 
 
+@lru_cache(maxsize=256)
+def _constant(text: str) -> pa.Scalar:
+    """Text that stands in every row. Kept, because Arrow takes 40 µs to take in a Python string of no declared type."""
+    return pa.scalar(text, _TEXT)
+
+
+_EMPTY: Final = _constant("")
+_TRUE, _FALSE, _NULL = _constant("true"), _constant("false"), pa.scalar(None, _TEXT)
+_NO_NUMBER: Final = pa.scalar(None, pa.float64())
+_ZERO, _EXACT = pa.scalar(0.0), pa.scalar(float(2**53))
+_KINDS: Final = {kind: pa.scalar(int(kind), pa.int8()) for kind in Kind}
+
+
 def json_rows(columns: Mapping[str, pa.Array]) -> bytes:
     """``[{…}, …]``: one object a row; each column of :func:`json_texts` or its kin."""
     return join(objects(columns))
@@ -28,21 +42,21 @@ def json_arrays(table: pa.Table) -> bytes:
         return b"[]"
     parts: list[Any] = []
     for number in range(table.num_columns):
-        parts += ["," if number else "[", json_texts(table.column(number))]
-    return join(_concat([*parts, "]"]))
+        parts += [_constant("," if number else "["), json_texts(table.column(number))]
+    return join(_concat([*parts, _constant("]")]))
 
 
 def objects(columns: Mapping[str, pa.Array]) -> pa.Array:
     """For each row its JSON object, as text. Null stands for ``null``."""
     parts: list[Any] = []
     for number, (name, texts) in enumerate(columns.items()):
-        parts += [f"{',' if number else '{'}{_encode(name).decode()}:", texts]
-    return _concat([*parts, "}"])
+        parts += [_constant(f"{',' if number else '{'}{_encode(name).decode()}:"), texts]
+    return _concat([*parts, _constant("}")])
 
 
 def members(names: pa.Array, values: pa.Array) -> pa.Array:
     """For each row ``"name":value``, as text; ``names`` and ``values`` are JSON already."""
-    return _concat([names, ":", values])
+    return _concat([names, _constant(":"), values])
 
 
 def join(texts: pa.Array) -> bytes:
@@ -55,7 +69,7 @@ def join_runs(texts: pa.Array, starts: np.ndarray[Any, np.dtype[np.int64]], arou
     """The JSON texts of each run of rows, joined by commas and put between two brackets; a run ends where the next
     starts."""
     offsets = pa.array(np.append(starts, len(texts)), pa.int32())
-    return _concat([around[0], _joined(texts, offsets), around[1]])
+    return _concat([_constant(around[0]), _joined(texts, offsets), _constant(around[1])])
 
 
 def json_texts(column: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -82,14 +96,14 @@ def value_texts(kind: pa.ChunkedArray, value: pa.ChunkedArray, text: pa.ChunkedA
     choices: dict[Kind, Callable[[], pa.Array]] = {
         Kind.NUMBER: lambda: _number_texts(numbers),
         Kind.INTEGER: lambda: _integer_texts(numbers, texts),
-        Kind.BOOLEAN: lambda: _boolean_texts(pc.greater(numbers, 0)),
+        Kind.BOOLEAN: lambda: _boolean_texts(pc.greater(numbers, _ZERO)),
         Kind.TEXT: lambda: _by_distinct(texts, _quoted),
         Kind.JSON: lambda: _by_distinct(texts, _checked),
     }
     result = pa.nulls(len(kinds), _TEXT)
     for number, make in choices.items():
         if number in found:
-            rows = pc.equal(kinds, pa.scalar(int(number), kinds.type))
+            rows = pc.equal(kinds, _KINDS[number])
             result = pc.if_else(rows, make(), result)
     return result
 
@@ -98,7 +112,7 @@ def time_texts(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """Times as RFC 3339 in UTC with microseconds, without quotes."""
     array = whole(column)
     micros = array.cast(pa.timestamp("us", array.type.tz), safe=False).cast(pa.timestamp("us"))
-    return pc.binary_join_element_wise(pc.binary_replace_slice(micros.cast(_TEXT), 10, 11, "T"), "Z", "")
+    return pc.binary_join_element_wise(pc.binary_replace_slice(micros.cast(_TEXT), 10, 11, "T"), _constant("Z"), _EMPTY)
 
 
 def whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -131,31 +145,32 @@ def _string_texts(array: pa.Array) -> pa.Array:
 
 
 def _quoted_time_texts(array: pa.Array) -> pa.Array:
-    return pc.binary_join_element_wise('"', time_texts(array), '"', "")
+    quote = _constant('"')
+    return pc.binary_join_element_wise(quote, time_texts(array), quote, _EMPTY)
 
 
 def _number_texts(array: pa.Array) -> pa.Array:
     """A number stays one that reads as a float: ``21.0``, not ``21``."""
-    texts = pc.if_else(pc.is_finite(array), array.cast(pa.float64()).cast(_TEXT), None)
+    texts = pc.if_else(pc.is_finite(array), array.cast(pa.float64()).cast(_TEXT), _NULL)
     plain = pc.invert(pc.match_substring_regex(texts, r"[.e]"))
-    return pc.if_else(plain, pc.binary_join_element_wise(texts, ".0", ""), texts)
+    return pc.if_else(plain, pc.binary_join_element_wise(texts, _constant(".0"), _EMPTY), texts)
 
 
 def _integer_texts(numbers: pa.Array, texts: pa.Array) -> pa.Array:
-    exact = pc.if_else(pc.less_equal(pc.abs(numbers), float(2**53)), numbers, None)
+    exact = pc.if_else(pc.less_equal(pc.abs(numbers), _EXACT), numbers, _NO_NUMBER)
     return pc.coalesce(texts.cast(_TEXT), exact.cast(pa.int64(), safe=False).cast(_TEXT))
 
 
 def _boolean_texts(array: pa.Array) -> pa.Array:
-    return pc.if_else(array, "true", "false")
+    return pc.if_else(array, _TRUE, _FALSE)
 
 
 def _concat(parts: list[Any]) -> pa.Array:
-    return pc.binary_join_element_wise(*parts, "", null_handling="replace", null_replacement="null")
+    return pc.binary_join_element_wise(*parts, _EMPTY, null_handling="replace", null_replacement="null")
 
 
 def _joined(texts: pa.Array, offsets: pa.Array) -> pa.Array:
-    return pc.binary_join(pa.ListArray.from_arrays(offsets, texts), ",")
+    return pc.binary_join(pa.ListArray.from_arrays(offsets, texts), _constant(","))
 
 
 def _is_text(kind: pa.DataType) -> bool:

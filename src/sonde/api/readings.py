@@ -16,6 +16,7 @@ from sonde.window import run_starts
 
 TEMPERATURE: Final = "temperature"
 CO2: Final = "co2"
+_DATA: Final = pa.scalar('"data"', pa.string())
 _BY_DEVICE: Final = [("device_id", "ascending"), ("metric", "ascending"), ("time", "ascending")]
 
 Starts = np.ndarray[Any, np.dtype[np.int64]]
@@ -25,7 +26,7 @@ def json_records(rows: pa.Table) -> bytes:
     """The rows of :class:`sonde.question.History` as an array of objects."""
     return json_rows(
         {
-            "type": pa.repeat(pa.scalar('"data"'), rows.num_rows),
+            "type": pa.repeat(_DATA, rows.num_rows),
             "id": json_texts(rows["metric"]),
             "device": json_texts(rows["device"]),
             "site": json_texts(rows["site"]),
@@ -77,8 +78,8 @@ class DeviceRows:
             "zone_id": json_texts(at_newest["zone_id"]),
             "last_seen": json_texts(at_newest["time"]),
             "metrics": self._metrics(),
-            "avg_temp": self._folded(starts, TEMPERATURE, np.nanmean),
-            "max_co2": self._folded(starts, CO2, np.nanmax),
+            "avg_temp": self._mean(starts, TEMPERATURE),
+            "max_co2": self._greatest(starts, CO2),
             "stale": json_texts(pa.array(times[newest] < stale_before)),
         }
         if series:
@@ -97,16 +98,24 @@ class DeviceRows:
         columns = {name: json_texts(self.rows[column]) for name, column in names.items()}
         return objects({**columns, "labels": raw_texts(self.rows["labels"]), **_latest(self.rows)})
 
-    def _folded(self, starts: Starts, metric: str, fold: Any) -> pa.Array:
-        """One number a device from the newest values of one metric's series; null where there is none."""
-        chosen = pc.if_else(pc.equal(whole(self.rows["metric"]), metric), whole(self.rows["value"]), None)
-        values = chosen.to_numpy(zero_copy_only=False)
-        found: list[float | None] = [None] * len(starts)
-        run = np.searchsorted(starts, np.flatnonzero(np.isfinite(values)), side="right") - 1
-        for device in np.unique(run):
-            end = starts[device + 1] if device + 1 < len(starts) else len(values)
-            found[device] = float(fold(values[starts[device] : end]))
-        return json_texts(pa.array(found, pa.float64()))
+    def _mean(self, starts: Starts, metric: str) -> pa.Array:
+        """For each device the mean of the newest values of one metric's series; null where there is none."""
+        values, known = self._values(metric)
+        counts = np.add.reduceat(known.astype(np.int64), starts)
+        sums = np.add.reduceat(np.where(known, values, 0.0), starts)
+        return json_texts(pa.array(sums / np.maximum(counts, 1), pa.float64(), mask=counts == 0))
+
+    def _greatest(self, starts: Starts, metric: str) -> pa.Array:
+        """For each device the greatest of them; null where there is none."""
+        values, known = self._values(metric)
+        most = np.maximum.reduceat(np.where(known, values, -np.inf), starts)
+        return json_texts(pa.array(most, pa.float64(), mask=np.isneginf(most)))
+
+    def _values(self, metric: str) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.bool_]]]:
+        """The numbers of all rows, and which are known and of this metric."""
+        values = whole(self.rows["value"]).to_numpy(zero_copy_only=False)
+        of_metric = pc.equal(whole(self.rows["metric"]), pa.scalar(metric, pa.string()))
+        return values, np.isfinite(values) & of_metric.to_numpy(zero_copy_only=False)
 
 
 def _latest(rows: pa.Table) -> dict[str, pa.Array]:
