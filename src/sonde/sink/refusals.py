@@ -1,5 +1,6 @@
 """What was refused, for the ledger: counted here, and written to the log every so often."""
 
+import secrets
 import threading
 from collections.abc import Sequence
 
@@ -54,16 +55,11 @@ class Refusals:
         return bool(self._counts)
 
     def take(self) -> Sequence[Entry]:
-        """The counts as entries; they start again from nothing."""
+        """The counts as entries; they start again from nothing. With a key each, so that writing them twice does no harm:
+        keep them until they are written."""
         with self._lock:
             counts, self._counts = self._counts, {}
         return [
-            Entry(kind=EntryKind.COUNTERS, source=source, payload={"refused": refused})
+            Entry(kind=EntryKind.COUNTERS, source=source, key=secrets.token_bytes(16), payload={"refused": refused})
             for source, refused in counts.items()
         ]
-
-    def put_back(self, entries: Sequence[Entry]) -> None:
-        """They could not be written down: count them again."""
-        for entry in entries:
-            for reason, readings in entry.payload["refused"].items():
-                self.count(entry.source, reason, readings)

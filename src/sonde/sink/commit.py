@@ -1,0 +1,192 @@
+"""Group commit: what arrives while the disk is busy shares the next frame, and is confirmed when the log has it."""
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from itertools import chain
+from typing import Final
+
+import structlog
+
+from sonde.clock import SECOND, Clock, Micros
+from sonde.entry import Body
+from sonde.errors import Retry, SondeError
+from sonde.frame import NO_TAG, Codec, Sealer, read_header, tag
+from sonde.keyring import KeyRing
+from sonde.metrics import Metrics
+from sonde.ports import Log
+from sonde.sink.columns import merge
+from sonde.sink.deposit import Deposit, settle
+from sonde.sink.limits import Limits
+from sonde.sink.refusals import Refusals
+
+COUNTERS_EVERY: Final = 10.0  # seconds between two entries with what was refused
+_events = structlog.get_logger()
+
+
+class Committer:
+    """One thread that writes one partition. ``refusals``, if given, are written down by this one."""
+
+    def __init__(
+        self,
+        log: Log,
+        partition: int,
+        ring: KeyRing,
+        codec: Codec,
+        *,
+        clock: Clock,
+        limits: Limits,
+        metrics: Metrics,
+        refusals: Refusals | None = None,
+    ) -> None:
+        self.last_durable: Micros | None = None
+        self._log = log
+        self._partition = partition
+        self._ring = ring
+        self._codec = codec
+        self._clock = clock
+        self._limits = limits
+        self._metrics = metrics
+        self._refusals = refusals
+        self._unwritten: Deposit | None = None
+        self._counted = clock.monotonic()
+        self._queue: deque[Deposit] = deque()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._open = True
+        self._log_time: Micros = 0
+        self._sealer = self._new_session()
+        self._thread = threading.Thread(target=self._run, name=f"sonde-commit-{partition}", daemon=True)
+        self._thread.start()
+
+    def offer(self, deposit: Deposit) -> None:
+        """Put ``deposit`` in the queue; its answer comes when it is durable. :class:`Retry` if the queue is full, or
+        nothing more is taken."""
+        deposit.since = self._clock.monotonic()
+        with self._lock:
+            if not self._open:
+                raise Retry("the sink is shutting down", hint="Send again", after=1.0)
+            full = self._bytes + deposit.bytes > self._limits.waiting_bytes and self._queue
+            if full or len(self._queue) >= self._limits.waiting_requests:
+                raise Retry("too much waits for the disk", hint="Send again after Retry-After", after=1.0)
+            self._queue.append(deposit)
+            self._bytes += deposit.bytes
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def stop(self) -> None:
+        """Take nothing more; what was taken is still written."""
+        with self._lock:
+            self._open = False
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop, and wait until everything that was taken has its answer."""
+        self.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            group = self._next_group()
+            if group:
+                self._commit(group)
+            elif not self._open:
+                self._write_refusals()
+                return
+            if self._clock.monotonic() - self._counted >= COUNTERS_EVERY:
+                self._write_refusals()
+            if not group:
+                self._clock.wait(self._wake, COUNTERS_EVERY)
+
+    def _next_group(self) -> list[Deposit]:
+        """What shares the next frame: at least one if any waits, and not more than a frame should hold."""
+        group: list[Deposit] = []
+        readings = size = 0
+        with self._lock:
+            while self._queue:
+                readings += self._queue[0].readings
+                size += self._queue[0].bytes
+                if group and (readings > self._limits.group_readings or size > self._limits.group_bytes):
+                    break
+                group.append(self._queue.popleft())
+            self._bytes -= sum(d.bytes for d in group)
+            if not self._queue and self._open:
+                self._wake.clear()
+        return group
+
+    def _commit(self, group: Sequence[Deposit]) -> bool:
+        """Make a group durable and tell its senders, one way or the other; whether it is."""
+        try:
+            frame = self._sealed(group)
+        except Exception as error:
+            if len(group) > 1:  # one of them cannot be sealed: the others must not suffer for it
+                done = [self._commit([deposit]) for deposit in group]
+                return all(done)
+            _events.exception("sealing_failed", partition=self._partition, error=str(error))
+            settle(group, Retry("the readings could not be sealed", hint="The server's log says why", after=60.0))
+            return False
+        try:
+            self._log.append(self._partition, [frame])
+            failure = None
+        except SondeError as error:
+            failure = Retry(f"the log takes nothing: {error.message}", hint=error.hint, after=_after(error))
+        except Exception as error:
+            failure = Retry(f"the log takes nothing: {error}", hint="The server's log says why", after=5.0)
+            _events.exception("append_failed", partition=self._partition)
+        if failure is not None:
+            self._end_session()
+            settle(group, failure)
+            return False
+        self._account(group, frame)
+        settle(group)
+        return True
+
+    def _sealed(self, group: Sequence[Deposit]) -> bytes:
+        entries = list(chain.from_iterable(deposit.entries() for deposit in group))
+        parts = list(chain.from_iterable(deposit.parts for deposit in group))
+        self._log_time = max(self._clock.now(), self._log_time + 1)
+        return self._sealer.seal(Body(entries, merge(parts) if parts else None), self._log_time)
+
+    def _account(self, group: Sequence[Deposit], frame: bytes) -> None:
+        self.last_durable = self._clock.now()
+        metrics = self._metrics
+        metrics.last_durable.set(self.last_durable / SECOND)
+        metrics.log_frames.inc()
+        metrics.log_bytes.inc(len(frame))
+        metrics.durable.inc(sum(deposit.readings for deposit in group))
+        metrics.commit_seconds.observe(max(0.0, self._clock.monotonic() - group[0].since))
+
+    def _new_session(self) -> Sealer:
+        """A session that names the last frame of the log; times go on from there, however the clock jumps."""
+        first, end = self._log.ends().get(self._partition, (0, 0))
+        previous = NO_TAG
+        if end > first:
+            frame = self._log.read(self._partition, end - 1, 1)[0].frame
+            header = read_header(frame)
+            self._log_time = max(self._log_time, header.log_time)
+            previous = tag(header.codec, frame)
+        return Sealer(self._ring, self._codec, previous)
+
+    def _end_session(self) -> None:
+        """After a failed append: nothing is known of what was sealed since."""
+        try:
+            self._sealer = self._new_session()
+        except (SondeError, IndexError) as error:  # the log is no better at reading; the chain starts anew
+            _events.warning("last_frame_unread", partition=self._partition, error=str(error))
+            self._sealer = Sealer(self._ring, self._codec)
+
+    def _write_refusals(self) -> None:
+        """Write down what was refused, if anything was. What fails is tried again as it is before more is added."""
+        self._counted = self._clock.monotonic()
+        if self._refusals is None:
+            return
+        if self._unwritten is None and self._refusals:
+            entries = self._refusals.take()
+            self._unwritten = Deposit(lambda: entries, (), 0, None, self._counted)
+        if self._unwritten is not None and self._commit([self._unwritten]):
+            self._unwritten = None
+
+
+def _after(error: SondeError) -> float | None:
+    return error.after if isinstance(error, Retry) else 60.0

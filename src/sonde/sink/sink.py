@@ -1,0 +1,205 @@
+"""The sink: who sends, how much, is it valid; then into the log, and only then a receipt."""
+
+import asyncio
+import concurrent.futures
+import zlib
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from typing import Final, TypeVar
+
+from prometheus_client import Counter
+
+from sonde.access import Access, may_write
+from sonde.clock import Clock, Micros
+from sonde.entry import Entry, EntryKind
+from sonde.errors import Forbidden, Reject, Retry, SondeError
+from sonde.frame import Codec
+from sonde.keyring import KeyRing
+from sonde.metrics import Metrics
+from sonde.ports import Credential, Log, Outgoing, StreamId, Telemetry
+from sonde.reading import Batch
+from sonde.sink import forms, identity, streams
+from sonde.sink.admission import Admission
+from sonde.sink.columns import Columns, Received
+from sonde.sink.commit import Committer
+from sonde.sink.deposit import Deposit, Entries
+from sonde.sink.limits import Limits
+from sonde.sink.patience import Patience
+from sonde.sink.refusals import Refusals, reason_of
+
+_LIMITS: Final = Limits()
+_HEAVY: Final = 512 << 10  # bodies from so many bytes on are read in a thread, so that small ones need not wait
+_HEAVY_COMPRESSED: Final = 32 << 10
+_WORKERS: Final = 2
+_T = TypeVar("_T")
+
+
+class Sink:
+    """Port ``Intake`` in front of a log.
+
+    ``telemetry`` and ``uplink`` return when what they took is durable. Entries of one source always go to one partition.
+    ``stop`` takes nothing more in; ``close`` also finishes what was taken, and must be called.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        ring: KeyRing,
+        codec: Codec,
+        access: Access,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        limits: Limits = _LIMITS,
+    ) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._limits = limits
+        self._admission = Admission(access, limits, clock)
+        self._refusals = Refusals()
+        self._streams = streams.Streams()
+        self._patience = Patience(limits.waiting_seconds)
+        self._received: dict[str, Counter] = {}
+        self._readers = concurrent.futures.ThreadPoolExecutor(_WORKERS, thread_name_prefix="sonde-read")
+        partitions = sorted(log.ends()) or [0]
+        self._committers = [
+            Committer(
+                log,
+                number,
+                ring,
+                codec,
+                clock=clock,
+                limits=limits,
+                metrics=metrics,
+                refusals=self._refusals if number == partitions[0] else None,
+            )
+            for number in partitions
+        ]
+
+    @property
+    def last_durable(self) -> Micros | None:
+        """When the log was last written by this process."""
+        return max((c.last_durable for c in self._committers if c.last_durable is not None), default=None)
+
+    def admit(self, token: str | None, scope: str, size: int, address: str) -> Credential:
+        try:
+            return self._admission.admit(token, scope, size, address)
+        except SondeError as error:
+            self._metrics.refused.labels(reason_of(error)).inc()
+            raise
+
+    async def telemetry(self, who: Credential, request: Telemetry) -> int:
+        now = self._clock.now()
+        self._metrics.received_bytes.inc(len(request.body))
+        readings = 0
+        try:
+            received, body = await self._read(request, now)
+            readings = len(received)
+            if request.idempotency_key:
+                identity.check_key(request.idempotency_key)
+            if who.devices:
+                _check_devices(who, received)
+        except SondeError as error:
+            self._refuse(who, error, readings)
+            raise
+        entry = partial(_entry, who, request.idempotency_key, body, received)
+        await self._deposit(who.name, entry, (received.readings,), len(body))
+        self._count(received.form).inc(readings)
+        return readings
+
+    async def uplink(self, who: Credential, stream: StreamId, confirmed: int, entries: Sequence[Outgoing]) -> int:
+        size = sum(len(entry.content) for entry in entries)
+        self._metrics.received_bytes.inc(size)
+        try:
+            streams.check_stream(who, stream, entries)
+            self._streams.check(who.node, stream, confirmed, entries[0].seq)
+            check = partial(streams.check_entries, who, stream, entries, self._clock.now(), self._limits)
+            checked = await self._in_thread(check) if size >= _HEAVY else check()
+        except SondeError as error:  # the node keeps count of its own readings, so only the metric counts them here
+            self._metrics.refused.labels(reason_of(error)).inc()
+            raise
+        await self._deposit(who.node, lambda: checked.entries, checked.parts, size)
+        self._count("uplink").inc(sum(map(len, checked.parts)))
+        self._streams.durable(who.node, stream, checked.until)
+        return checked.until
+
+    async def record(self, entries: Sequence[Entry]) -> None:
+        """Make entries that are no readings durable, in every partition. :class:`Retry`."""
+        loop = asyncio.get_running_loop()
+        answers = [loop.create_future() for _ in self._committers]
+        for committer, answer in zip(self._committers, answers, strict=True):
+            committer.offer(Deposit(lambda: entries, (), 0, answer))
+        await asyncio.gather(*answers)
+
+    def record_now(self, entries: Sequence[Entry]) -> None:
+        """The same from a thread that may wait, such as before a server runs."""
+        for committer in self._committers:
+            answer: concurrent.futures.Future[None] = concurrent.futures.Future()
+            committer.offer(Deposit(lambda: entries, (), 0, answer))
+            try:
+                answer.result(self._limits.waiting_seconds)
+            except TimeoutError:
+                raise Retry("the disk is too slow", after=5.0) from None
+
+    def stop(self) -> None:
+        """Take nothing more in: :class:`Retry` to whoever comes."""
+        for committer in self._committers:
+            committer.stop()
+
+    def close(self) -> None:
+        """Stop, and make durable what was taken; its senders hear of it if their event loop still runs."""
+        self.stop()
+        self._readers.shutdown()
+        for committer in self._committers:
+            committer.close()
+
+    async def _read(self, request: Telemetry, now: Micros) -> tuple[Received, bytes]:
+        size = len(request.body)
+        if size >= _HEAVY or (request.content_encoding and size >= _HEAVY_COMPRESSED):
+            return await self._in_thread(partial(forms.read, request, now, self._limits))
+        return forms.read(request, now, self._limits)
+
+    def _in_thread(self, work: "partial[_T]") -> Awaitable[_T]:
+        try:
+            return asyncio.get_running_loop().run_in_executor(self._readers, work)
+        except RuntimeError:
+            raise Retry("the sink is shutting down", hint="Send again", after=1.0) from None
+
+    async def _deposit(self, source: str, entries: Entries, parts: Sequence[Columns | Batch], size: int) -> None:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[None] = loop.create_future()
+        self._committer_of(source).offer(Deposit(entries, parts, size, answer))
+        self._patience.add(answer, loop)
+        await answer
+
+    def _committer_of(self, source: str) -> Committer:
+        committers = self._committers
+        return committers[zlib.crc32(source.encode()) % len(committers)] if len(committers) > 1 else committers[0]
+
+    def _refuse(self, who: Credential, error: SondeError, readings: int) -> None:
+        reason = reason_of(error)
+        self._metrics.refused.labels(reason).inc()
+        if isinstance(error, Reject):
+            self._refusals.count(who.name, reason, readings)
+
+    def _count(self, form: str) -> Counter:
+        counter = self._received.get(form)
+        if counter is None:
+            counter = self._received[form] = self._metrics.received.labels(form)
+        return counter
+
+
+def _check_devices(who: Credential, received: Received) -> None:
+    for device in received.devices():
+        if not may_write(who, device):
+            raise Forbidden(
+                f"the token {who.name!r} may not write the device {device!r}",
+                hint=f"It may write {', '.join(who.devices)}; make another: sonde token create NAME --device PATTERN",
+            )
+
+
+def _entry(who: Credential, idempotency_key: str, body: bytes, received: Received) -> tuple[Entry]:
+    digest = identity.body_digest(body)
+    key = identity.request_key(who, idempotency_key, digest, timed=received.timed, identified=received.identified)
+    entry = Entry(kind=EntryKind.READINGS, source=who.name, rows=len(received), digest=digest, key=key)
+    return (entry,)
