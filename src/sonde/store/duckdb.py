@@ -28,7 +28,7 @@ from sonde.store.comparison import differences
 from sonde.store.engine import Connection, Engine, fetch
 from sonde.store.guard import Watch
 from sonde.store.housekeeping import Housekeeping, Limits, Reached
-from sonde.store.layout import Layout
+from sonde.store.layout import Layout, widths_sql
 from sonde.store.schema import generation
 from sonde.store.writing import progress_of, read_state, write
 
@@ -64,6 +64,7 @@ class DuckStore:
     ) -> None:
         self.path, self.log, self.file = path, log, file
         self._clock = clock or SystemClock()
+        self._widths: set[int] = set()
         parts_folder = restoring.prepare_folders(path) if path is not None else None
         if path is not None:
             restoring.refuse_lost(path, file)
@@ -186,9 +187,7 @@ class DuckStore:
                 cursor.execute(layout.views())
             for part in layout.parts:
                 parts.check_size(self._parts, part)
-            self._widths = set(
-                fetch(cursor, _WIDTHS.format(source=layout.source("windows", parts=[])))["width"].to_pylist()
-            )
+            self._widths.update(fetch(cursor, widths_sql(layout))["width"].to_pylist())
             return layout
 
     def _count(self) -> None:
@@ -242,6 +241,3 @@ class DuckStore:
         self._engine.open()
         self._housekeeping.layout = self._prepare()
         self._count()
-
-
-_WIDTHS: Final = "select width from store.newest union select width from ({source})"

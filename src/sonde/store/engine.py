@@ -100,6 +100,12 @@ class Engine:
     def is_open(self) -> bool:
         return self._open
 
+    def forget_free(self) -> None:
+        """Close the cursors that nobody has, so that the next ones run :attr:`prepare`."""
+        with self._lock:
+            while self._free:
+                self._free.pop().close()
+
     @contextmanager
     def raw_cursor(self) -> Iterator[Connection]:
         """A cursor for the time of a ``with``; driver errors stay as they are."""

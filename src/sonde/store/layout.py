@@ -114,3 +114,8 @@ def rows_in(content: Content, number: int) -> str:
     """The select that gives the rows of one generation."""
     gen = f", {number} as gen" if content == "windows" else ""
     return f"select {FIELDS[content]}{gen} from {generation(content, number)}"
+
+
+def widths_sql(layout: Layout) -> str:
+    """The select that gives every width of window in the store."""
+    return f"select width from store.newest union select width from ({layout.source('windows', parts=[])})"

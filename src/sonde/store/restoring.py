@@ -36,14 +36,19 @@ def refuse_lost(path: Path, file: str) -> None:
 
 def prepare_tables(cursor: Connection, file: str) -> None:
     """Make the tables if there are none; :class:`Damaged` if they are of another version."""
-    names = cursor.execute("select table_name from duckdb_tables() where schema_name = 'store'").fetchall()
-    if not names:
+    if _has_tables(cursor):
+        check_version(cursor, file)
+    else:
         _create(cursor, 1, 0)
-        return
-    found = cursor.execute("select version from store.meta").fetchall() if ("meta",) in names else [(0,)]
+
+
+def check_version(cursor: Connection, file: str) -> None:
+    """:class:`Damaged` unless the tables are those of this version."""
+    found = cursor.execute("select version from store.meta").fetchall() if _has_tables(cursor) else []
     if found != [(VERSION,)]:
+        version = found[0][0] if found else "none"
         raise Damaged(
-            f"the store has version {found[0][0]}, and this Sonde has {VERSION},", file=file, offset=0, hint=_HINT
+            f"the store's version is {version}, and this Sonde's is {VERSION},", file=file, offset=0, hint=_HINT
         )
 
 
@@ -89,6 +94,11 @@ def set_aside(file: Path) -> Path | None:
     sync_directory(file.parent)
     _log.warning("store_set_aside", file=str(aside))
     return aside
+
+
+def _has_tables(cursor: Connection) -> bool:
+    sql = "select count(*) from duckdb_tables() where schema_name = 'store' and table_name = 'meta'"
+    return bool(cursor.execute(sql).fetchall()[0][0])
 
 
 def _create(cursor: Connection, first: int, offset: int) -> None:

@@ -48,6 +48,7 @@ STREAMS: Final = pa.schema(
         ("seq", pa.int64()),
         ("count", pa.int64()),
         ("holes", pa.string()),  # JSON: [[first, last, readings], …]
+        ("before", pa.string()),  # JSON: for each hole, the readings before it
     ]
 )
 COUNTS: Final = ("declared", "stored", "duplicate", "refused", "set_aside", "lost", "conflicting", "late")

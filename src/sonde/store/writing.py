@@ -89,15 +89,17 @@ def read_state(cursor: Connection) -> State:
         series=[Series(*row) for row in zip(*(column.to_pylist() for column in series.columns), strict=True)],
         newest=dict(zip(latest["series"].to_pylist(), latest["time"].to_pylist(), strict=True)),
         alerts=[Alert(**row) for row in _rows(cursor, "alerts", "where state <> 'resolved' order by since, id")],
-        streams=[
-            Stream(**{**row, "holes": msgspec.json.decode(row["holes"], type=tuple[tuple[int, int, int], ...])})
-            for row in _rows(cursor, "streams", "order by source, epoch, lane")
-        ],
+        streams=[_stream(row) for row in _rows(cursor, "streams", "order by source, epoch, lane")],
         definitions=[
             Definition(**{**row, "body": msgspec.json.decode(row["body"])})
             for row in _rows(cursor, "definitions", "order by log_time, kind, name")
         ],
     )
+
+
+def _stream(row: dict[str, Any]) -> Stream:
+    holes = msgspec.json.decode(row["holes"], type=tuple[tuple[int, int, int], ...])
+    return Stream(**{**row, "holes": holes, "before": msgspec.json.decode(row["before"], type=tuple[int, ...])})
 
 
 def _advance(cursor: Connection, changes: Changes) -> None:
@@ -144,11 +146,10 @@ def _write_alerts(cursor: Connection, alerts: Iterable[Alert], retracted: Iterab
 
 def _write_streams(cursor: Connection, streams: Iterable[Stream]) -> None:
     newest = {(s.source, s.epoch, s.lane): s for s in streams}
-    if not newest:
-        return
-    table = table_of(pa.schema([f for f in STREAMS if f.name != "holes"]), newest.values())
-    holes = pa.array([msgspec.json.encode(s.holes).decode() for s in newest.values()], pa.string())
-    _set(cursor, "streams", table.append_column("holes", holes))
+    if newest:
+        plain = {name: [getattr(s, name) for s in newest.values()] for name in STREAMS.names}
+        in_json = {name: [msgspec.json.encode(v).decode() for v in plain[name]] for name in ("holes", "before")}
+        _set(cursor, "streams", pa.table({**plain, **in_json}, schema=STREAMS))
 
 
 def _write_definitions(cursor: Connection, definitions: Iterable[Definition]) -> None:
