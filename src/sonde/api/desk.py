@@ -70,5 +70,5 @@ class Desk:
             return self._store().ask(question)
 
     def check(self) -> None:
-        """:class:`Retry` if there is no store to ask."""
+        """The error that a question would meet, if there is no store to ask."""
         self._store()

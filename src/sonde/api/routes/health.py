@@ -8,7 +8,7 @@ from sonde.api.answers import Alive, Health
 from sonde.api.parts import PartsOf
 from sonde.api.responses import answer, documented, failing, plain_problem
 from sonde.api.routes.router import guarded, open_router
-from sonde.errors import Retry
+from sonde.errors import SondeError
 from sonde.status import Status
 
 router = open_router("health")
@@ -69,7 +69,7 @@ def _reasons(parts: PartsOf, status: Status) -> list[str]:
     reasons = list(status.problems)
     try:
         parts.desk.check()
-    except Retry as error:
+    except SondeError as error:
         if error.message not in reasons:
             reasons.append(error.message)
     return reasons
