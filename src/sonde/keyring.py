@@ -27,8 +27,8 @@ class KeyRing:
 
     def __post_init__(self) -> None:
         for name, key in self.keys.items():
-            if not 0 < len(name.encode()) <= NAME_BYTES:
-                raise Hold(f"the key name {name!r} is not 1 to {NAME_BYTES} bytes long")
+            if not name.isprintable() or not 0 < len(name.encode()) <= NAME_BYTES:
+                raise Hold(f"the key name {name!r} is not 1 to {NAME_BYTES} bytes of printable text")
             if len(key) != KEY_BYTES:
                 raise Hold(f"the key {name!r} has {len(key)} bytes; a master key has {KEY_BYTES}")
         if self.active not in self.keys:
@@ -61,7 +61,14 @@ class KeyRing:
 
     @classmethod
     def load(cls, path: Path) -> "KeyRing":
-        return cls.from_json(path.read_bytes(), str(path))
+        """The ring in the file at ``path``; :class:`Hold` if that cannot be read or holds none."""
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise Hold(
+                f"the key ring {path} cannot be read ({error.strerror})", hint="Restore it from a backup"
+            ) from None
+        return cls.from_json(data, str(path))
 
     def save(self, path: Path) -> None:
         write_file(path, self.to_json(), mode=0o600)
