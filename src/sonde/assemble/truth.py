@@ -16,7 +16,7 @@ from sonde.directory import DataDirectory
 from sonde.errors import Damaged, Hold, Retry
 from sonde.log.segments import SegmentLog, read_id
 from sonde.process.rebuild import Standing, standing
-from sonde.store.duckdb import DuckStore
+from sonde.store.duckdb import FILE, DuckStore
 
 _log = structlog.get_logger()
 _PATIENCE: Final = 5.0  # seconds for another program that just looks something up in the store
@@ -42,24 +42,60 @@ class Truth:
 
 
 def open_store(
-    directory: DataDirectory, settings: Settings, log: str, *, restore: SegmentLog | None = None
+    directory: DataDirectory,
+    settings: Settings,
+    log: str,
+    *,
+    restore: SegmentLog | None = None,
+    file: str = FILE,
+    tidies: bool = True,
 ) -> DuckStore:
     """The store that follows ``log``; from its newest checkpoint if it is to be restored. :class:`Damaged`."""
     hot = settings.store
     memory = f"{hot.memory >> 20}MiB"
     if restore is not None:
-        ends = restore.ends()
         return DuckStore.restore(
-            directory.store, log, ends=ends, memory_limit=memory, hot_rows=hot.hot_readings, hot_seconds=hot.hot_time
+            directory.store,
+            log,
+            ends=restore.ends(),
+            file=file,
+            tidies=tidies,
+            memory_limit=memory,
+            hot_rows=hot.hot_readings,
+            hot_seconds=hot.hot_time,
         )
-    return DuckStore(directory.store, log, memory_limit=memory, hot_rows=hot.hot_readings, hot_seconds=hot.hot_time)
+    return DuckStore(
+        directory.store,
+        log,
+        file=file,
+        tidies=tidies,
+        memory_limit=memory,
+        hot_rows=hot.hot_readings,
+        hot_seconds=hot.hot_time,
+    )
+
+
+def try_store(
+    directory: DataDirectory, settings: Settings, log: str, *, tidies: bool = True
+) -> tuple[DuckStore | None, Need | None]:
+    """The store, or why it has to be made again. :class:`Hold` if another program does not let go of it."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return open_store(directory, settings, log, tidies=tidies), None
+        except Damaged as error:
+            return None, Need("damaged", str(error))
+        except Retry as error:
+            if time.monotonic() > deadline:
+                raise Hold(error.message, hint=error.hint) from None
+            time.sleep(0.1)
 
 
 def open_truth(directory: DataDirectory, settings: Settings) -> Truth:
     """Open both. :class:`Damaged` if the log is damaged where no store knows better, :class:`InUse`, :class:`Retry`."""
     path = log_path(directory, settings)
     known = read_id(path) if path.is_dir() else None
-    store, need = _try_store(directory, settings, known) if known else (None, None)
+    store, need = try_store(directory, settings, known) if known else (None, None)
     state = store.load() if store else None
     try:
         log = SegmentLog(path, stored=_stored(state, known), segment_bytes=settings.log.segment)
@@ -76,7 +112,7 @@ def open_truth(directory: DataDirectory, settings: Settings) -> Truth:
             store.close()
         raise
     if need is None and store is None:  # the log is new
-        store, need = _try_store(directory, settings, log.id)
+        store, need = try_store(directory, settings, log.id)
         state = store.load() if store else None
     if store is not None and state is not None:
         found = standing(state, log)
@@ -98,19 +134,6 @@ def set_store_aside(directory: DataDirectory) -> Path:
     shutil.copytree(directory.store, aside, copy_function=os.link, ignore=shutil.ignore_patterns("identities*"))
     _log.warning("store_set_aside", folder=str(aside))
     return aside
-
-
-def _try_store(directory: DataDirectory, settings: Settings, log: str) -> tuple[DuckStore | None, Need | None]:
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            return open_store(directory, settings, log), None
-        except Damaged as error:
-            return None, Need("damaged", str(error))
-        except Retry as error:
-            if time.monotonic() > deadline:
-                raise Hold(error.message, hint=error.hint) from None
-            time.sleep(0.1)
 
 
 def _stored(state: State | None, log: str | None) -> dict[int, int]:

@@ -65,8 +65,12 @@ def _ask_here(data: Path, query: str) -> pa.Table:
     if server is not None:
         return ask_running(directory, server, query)
     from sonde.assemble.offline import ask_store  # noqa: PLC0415  # the database only where it is needed
+    from sonde.cli.settings import load_settings  # noqa: PLC0415
 
-    return ask_store(directory, query)
+    rows, behind = ask_store(directory, load_settings(None, data).settled(), query)
+    if behind:
+        note(f"no server runs, and {behind:,} frames of the log are not in the store yet; sonde up stores them")
+    return rows
 
 
 def _bearer(token_file: Path | None) -> dict[str, str]:

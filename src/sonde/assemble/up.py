@@ -1,0 +1,196 @@
+"""``sonde up``: everything in one process.
+
+The order matters. The sink takes in before the store is whole again; nobody is answered before the server listens; at the
+end the node stops first, then the server, then the sink, and the store last, so that what was confirmed is stored.
+"""
+
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+from sonde.access import Access
+from sonde.api.app import create_app
+from sonde.assemble.asked import AskedStore
+from sonde.assemble.counted import level, total
+from sonde.assemble.edge import Edge
+from sonde.assemble.keys import open_ring
+from sonde.assemble.listening import Listening
+from sonde.assemble.places import log_path
+from sonde.assemble.reserve import ReservingLog
+from sonde.assemble.sensors import specs
+from sonde.assemble.server import announce, withdraw
+from sonde.assemble.storage import Storage
+from sonde.assemble.tokens import create_token, valid_tokens
+from sonde.clock import SECOND, Micros, SystemClock
+from sonde.config import Loaded, Settings, as_rows, master_keys
+from sonde.control.sqlite import SqliteControl
+from sonde.directory import DataDirectory
+from sonde.frame import Codec
+from sonde.metrics import Metrics
+from sonde.ports import Credential, Store
+from sonde.sink.limits import Limits
+from sonde.sink.sink import Sink
+from sonde.status import Status
+from sonde.transport.http import TelemetryApp
+from sonde.transport.memory import MemoryWire
+
+_SWITCH_SECONDS: Final = 0.0005  # many short requests beside long work: threads take turns more often
+_NODE_SECONDS, _SERVER_SECONDS, _DRAIN_SECONDS, _STORE_SECONDS = 2.0, 4.5, 1.5, 1.5  # to stop; 10 in all
+_LAG_SECONDS: Final = 30.0  # a store further behind is not ready
+_LOCAL: Final = Credential("local", "local", frozenset({"ingest"}), node="local")
+
+
+class Up:
+    """A whole Sonde on one data directory. ``start`` once, ``stop`` once."""
+
+    def __init__(self, path: Path, loaded: Loaded, *, host: bool = True, simulator: bool = True) -> None:
+        self.settings = settings = loaded.settled()
+        self._shown = _shown(loaded)
+        self.clock, self.metrics = SystemClock(), Metrics()
+        self._started: Micros = self.clock.now()
+        self.directory = DataDirectory.create(path)
+        self._lock = self.directory.lock()
+        self._stop_watching = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
+        left_out = {name for name, wanted in (("host", host), ("building", simulator)) if not wanted}
+        sensors = {name: s for name, s in settings.sensors.items() if s.kind not in left_out}
+        try:
+            self._open(loaded, sensors)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, loaded: Loaded, sensors: Mapping[str, Any]) -> None:
+        settings, directory, clock, metrics = self.settings, self.directory, self.clock, self.metrics
+        ring = open_ring(directory.keys, master_keys(settings.log.encryption_key), log_path(directory, settings) / "id")
+        self._control = SqliteControl(directory.control)
+        self._access = Access(
+            self._control, clock, anonymous=frozenset(settings.auth.anonymous_scopes), metrics=metrics
+        )
+        self._storage = Storage(directory, settings, ring, metrics, clock)
+        self._log = ReservingLog(self._storage.log, directory.path, settings.log.reserve)
+        self._sink = Sink(
+            self._log,
+            ring,
+            Codec.named(settings.log.codec),
+            self._access,
+            clock=clock,
+            metrics=metrics,
+            limits=_limits(settings),
+        )
+        api = create_app(
+            self._store,
+            self._access,
+            status=self.status,
+            settings=lambda: self._shown,
+            metrics=metrics,
+            clock=clock,
+            frontend_url=settings.server.origin,
+            hosts=settings.server.names,
+        )
+        app = TelemetryApp(self._sink, api, body_bytes=settings.sink.max_body, metrics=metrics)
+        self._listening = Listening(app, settings.server)
+        here = loaded.file.parent if loaded.file else Path()
+        wire = MemoryWire(self._sink, _LOCAL, self._listening.loop)
+        self._edge = Edge(directory, settings, wire, specs(sensors, clock, here), metrics, clock)
+
+    def start(self) -> Self:
+        """Returns when it listens."""
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        self._storage.start(self._sink.record_now)
+        self._listening.start()
+        announce(self.directory, self.url)
+        self._edge.start()
+        self._watcher.start()
+        return self
+
+    @property
+    def url(self) -> str:
+        return self._listening.url
+
+    def sign_in_secret(self) -> str:
+        """The secret of a new one-time link for an administrator, whose token is made if there is none."""
+        for credential in valid_tokens(self._control):
+            if "admin" in credential.scopes:
+                return self._access.make_link(credential.id)
+        return self._access.make_link(create_token(self._control, "admin", ["admin"]).id)
+
+    def failed(self) -> BaseException | None:
+        """What ended it, if something did."""
+        return self._listening.failure
+
+    def status(self) -> Status:
+        """How it is."""
+        metrics, processor = self.metrics, self._storage.processor
+        lag = processor.lag().seconds if processor else 0.0
+        return Status(
+            now=self.clock.now(),
+            received=total(metrics.received),
+            durable=total(metrics.durable),
+            stored=total(metrics.stored),
+            duplicate=total(metrics.duplicate),
+            refused=total(metrics.refused),
+            log_end=sum(end for _, end in self._log.ends().values()),
+            stored_offset=self._storage.stored_offset(),
+            lag_seconds=lag,
+            last_durable=self._sink.last_durable,
+            series=round(level(metrics.series)),
+            alerts_firing=round(level(metrics.alerts_open)),
+            disk_free=self._log.free,
+            connections=self._listening.connections,
+            outbox=self._edge.lanes(),
+            sensors=self._edge.sensors(),
+            problems=tuple(self._problems(lag)),
+        )
+
+    def stop(self) -> bool:
+        """Take nothing more in, finish what was confirmed, close all; whether all of it was done within ten seconds."""
+        self._stop_watching.set()
+        self._edge.stop(_NODE_SECONDS)
+        in_time = self._listening.stop(_SERVER_SECONDS)
+        self._sink.close()
+        self._storage.drain(_DRAIN_SECONDS)
+        in_time &= self._storage.stop(_STORE_SECONDS)
+        withdraw(self.directory)
+        self._control.close()
+        self._lock.release()
+        return in_time
+
+    def _store(self) -> Store:
+        api = self.settings.api
+        since = self._started if api.clear_history else 0
+        return AskedStore(self._storage.store(), api.sql_time, api.sql_rows, since)
+
+    def _problems(self, lag: float) -> list[str]:
+        behind = [f"the store is {lag:.0f} s behind the log"] if lag > _LAG_SECONDS else []
+        log = [self._log.problem] if self._log.problem else []
+        return [*log, *self._storage.problems(), *behind, *self._edge.problems()]
+
+    def _watch(self) -> None:
+        while not self._stop_watching.wait(1.0):
+            self._log.look()
+            self.metrics.disk_free.set(self._log.free)
+            self.metrics.connections.set(self._listening.connections)
+
+
+def _limits(settings: Settings) -> Limits:
+    asked = settings.sink
+    return Limits(
+        body_bytes=asked.max_body,
+        decompressed_bytes=asked.max_decompressed,
+        future=round(asked.future_limit * SECOND),
+        bytes_per_second=asked.bytes_per_second,
+        burst_bytes=asked.burst,
+        token_bytes_per_second=asked.token_bytes_per_second,
+        token_burst_bytes=asked.token_burst,
+    )
+
+
+def _shown(loaded: Loaded) -> dict[str, dict[str, str]]:
+    """The settings in force as text, secrets masked."""
+    shown: dict[str, dict[str, str]] = {}
+    for row in as_rows(loaded):
+        shown.setdefault(row.section, {})[row.key] = row.value
+    return shown

@@ -1,0 +1,35 @@
+"""``sonde rebuild``: the store again, from the log."""
+
+import typer
+
+from sonde.assemble.offline import remake
+from sonde.cli.options import DEFAULT_DATA, Config, Data, Sets
+from sonde.cli.progress import progress_bar
+from sonde.cli.settings import load_settings
+from sonde.cli.terminal import done, note, warn
+from sonde.directory import DataDirectory
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def rebuild(data: Data = DEFAULT_DATA, config: Config = None, set_: Sets = None) -> None:
+    """Make the store again from its newest checkpoint and the log, and say whether it equals what was there.
+
+    The old store stays until the new one is done. Stop the server first; a server that finds its store damaged does this
+    by itself.
+    """
+    settings = load_settings(config, data, set_).settled()
+    with progress_bar("rebuilding", counts="frames") as report:
+        made = remake(DataDirectory.open(data), settings, report)
+    done(f"the store was made again, up to frame {made.offset:,} of the log")
+    if made.differences is None:
+        note(f"there was nothing to compare it with: {made.reason}")
+    elif not made.differences:
+        typer.echo("it equals what was there")
+    else:
+        typer.echo("it differs from what was there:")
+        for difference in made.differences:
+            typer.echo(f"  {difference}")
+    if made.kept is not None:
+        warn(f"the old store is kept as {made.kept}")
