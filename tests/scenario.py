@@ -60,7 +60,7 @@ class Scenario:
         self.senders = [Sender((f"node-{n}", "e1", lane)) for n in (1, 2) for lane in (Lane.LIVE, Lane.BACKLOG)]
         self.requests: list[Message] = []
         self.events = 0
-        self.loud: list[tuple[Name, int]] = []
+        self.rooms: list[tuple[str, int]] = []  # with an alert that nobody has acknowledged
         self.frames: list[tuple[int, list[Message]]] = []  # log time; no messages: poison
 
     def reading(self, event_id: str | None = None) -> Reading:
@@ -69,7 +69,6 @@ class Scenario:
         old = self.random.choice([0, 0, 0, 0, 0, 30, 200, 1500]) * SECOND
         time = self.now - old + self.random.randint(-3, 3) * SECOND
         value = self.random.choice(VALUES[metric])
-        self.loud.append(((device, metric), time))
         return Reading(device=device, metric=metric, time=time, value=value, event_id=event_id)
 
     def readings(self) -> list[Reading]:
@@ -138,6 +137,19 @@ class Scenario:
         self.requests.append(message)
         return [message]
 
+    def room(self) -> Message:
+        """A room of its own, in which an alert opens and stays."""
+        room = f"room-{len(self.frames)}"
+        self.rooms.append((room, self.now))
+        readings = [Reading(device=room, metric="co2", time=self.now, value=1200.0)]
+        return Message(Entry(EntryKind.READINGS, "web", 1, digest(readings)), readings)
+
+    def acknowledgement(self) -> Message:
+        room, time = self.rooms.pop()
+        id_ = alert_id("high", Series(0, room, "co2", "", "", "{}"), time, late=False)
+        action = self.random.choice(["acknowledge", "shelve"])
+        return Message(Entry(EntryKind.ACKNOWLEDGEMENT, "api", payload={"alert": id_, "action": action}))
+
     def words(self) -> list[Message]:
         """What is not readings."""
         rule = self.random.choice(RULES)
@@ -148,10 +160,7 @@ class Scenario:
                 body = {**rule.body(), "threshold": rule.threshold + self.random.choice([-5.0, 0.0])}
                 return [Message(Entry(EntryKind.RULE, "api", payload={"id": rule.id, "rule": body}))]
             case 2 | 3:
-                (device, metric), time = self.random.choice(self.loud or [(("device-1", "co2"), T0)])
-                id_ = alert_id(rule.id, Series(0, device, metric, "", "", "{}"), time, late=False)
-                action = self.random.choice(["acknowledge", "shelve"])
-                return [Message(Entry(EntryKind.ACKNOWLEDGEMENT, "api", payload={"alert": id_, "action": action}))]
+                return [self.acknowledgement() if self.rooms else self.room()]
             case 4:
                 limits = {"min": 0.0, "max": self.random.choice([950.0, 1100.0])}
                 payload = {"device": "device-1", "metrics": {"co2": limits}}
@@ -167,7 +176,7 @@ class Scenario:
             messages += [Message(Entry(EntryKind.RULE, "sink", payload={"id": r.id, "rule": r.body()})) for r in RULES]
         elif self.random.random() > 0.03:
             for _ in range(self.random.randint(1, 4)):
-                make = self.random.choices([self.from_node, self.anonymous, self.words], [6, 3, 1])[0]
+                make = self.random.choices([self.from_node, self.anonymous, self.words], [6, 3, 2])[0]
                 messages += make()
         self.frames.append((self.now, messages))
         return self.frames[-1]
