@@ -469,6 +469,18 @@ def test_identities_are_forgotten_by_the_time_of_the_log() -> None:
     assert world.measured("processor_identities_since_seconds") == pytest.approx(world.now / SECOND - 86_400, abs=10)
 
 
+def test_a_rebuild_keeps_twice_what_was_stored_twice_because_it_was_forgotten() -> None:
+    world = World()
+    for value in (1.0, 2.0, 1.0):
+        world.send(reading(value), key=b"k" * 16 if value == 1.0 else b"")
+        world.now += 8 * DAY
+        world.catch_up()
+    again = PlainStore()
+    rebuild(world.log, again, world.identities, Opener(world.ring), lambda at, end: None)
+    assert again.table()["value"].to_pylist() == world.values() == [1.0, 2.0, 1.0]
+    assert again.ledger == world.store.ledger
+
+
 def test_lag_is_what_the_log_holds_beyond_the_store() -> None:
     world = World()
     world.send(reading(1.0))

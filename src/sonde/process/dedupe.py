@@ -90,8 +90,10 @@ class Dedupe:
         if not claims:
             return []
         firsts = self._identities.first(self._partition, claims, frames[-1].header.log_time)
+        # In a rebuild, an identity that was forgotten in between may be remembered from a later place: then both are kept,
+        # as they were the first time.
         return [
-            None if first.offset == claim.offset and first.position == claim.position else first
+            first if (first.offset, first.position) < (claim.offset, claim.position) else None
             for claim, first in zip(claims, firsts, strict=True)
         ]
 
