@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
 
 import threading
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, assert_never
 
@@ -45,7 +45,7 @@ LayoutAt = Callable[[Connection, int], Layout]
 class Answers:
     """Asks an engine; ``layout_at`` gives the layout of a version that a snapshot sees, ``widths`` those of its windows."""
 
-    def __init__(self, engine: Engine, watch: Watch, log: str, layout_at: LayoutAt, widths: Set[int]) -> None:
+    def __init__(self, engine: Engine, watch: Watch, log: str, layout_at: LayoutAt, widths: set[int]) -> None:
         self._engine, self._watch, self._log = engine, watch, log
         self._layout_at, self._widths = layout_at, widths
         self._users = threading.BoundedSemaphore(USERS)
@@ -96,9 +96,12 @@ class Answers:
         offsets = {partition: offset for _, partition, offset in rows if partition is not None}
         return Cursor(self._log, offsets), self._layout_at(cursor, rows[0][0])
 
+    def _stored_width(self, width: int) -> int:
+        return queries.fitting_width(width, self._widths.copy())
+
     def _windows(self, layout: Layout, width: int, where: str, parts: list[Part]) -> str:
         """The windows of ``width`` seconds, folded from the widest stored width that fits."""
-        stored = queries.fitting_width(width, sorted(self._widths)) if self._widths else width
+        stored = self._stored_width(width)
         step = width * SECOND
         start = "start" if stored == width else f"make_timestamptz(epoch_us(start) // {step} * {step})"
         condition = f"width = {stored}" + (f" and {where}" if where else "")
@@ -107,7 +110,7 @@ class Answers:
 
     def _kpis(self, cursor: Connection, layout: Layout, question: Kpis) -> pa.Table:
         hot = self._windows(layout, question.width, "", [])
-        width = queries.fitting_width(question.width, sorted(self._widths)) if self._widths else question.width
+        width = self._stored_width(question.width)
         step = question.width * SECOND
         sealed = f"select series, make_timestamptz(epoch_us(start) // {step} * {step}) from store.newest where width = {width}"
         newest = queries.newest_windows(question, f"select series, start from ({hot}) union all {sealed}")
@@ -118,6 +121,7 @@ class Answers:
         return _run(cursor, queries.kpis(question, self._windows(layout, question.width, oldest, parts), newest))
 
     def _trends(self, cursor: Connection, layout: Layout, question: Trends) -> pa.Table:
+        self._stored_width(question.width)
         since, until = queries.aligned(question.since, question.until, question.width)
         source, values = self._windows_in(layout, question.width, since, until)
         return _run(cursor, queries.trends(question, source), values)

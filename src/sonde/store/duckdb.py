@@ -73,7 +73,7 @@ class DuckStore:
             layout = self._prepare()
             limits = Limits(hot_rows, hot_seconds, window_rows, checkpoint_seconds)
             self._housekeeping = Housekeeping(self._engine, path or Path(), log, layout, limits, self._clock, reached)
-            self._housekeeping.tidies = tidies
+            self._housekeeping.tidies = tidies and path is not None
             self._count()
             self._housekeeping.remove_strays()
         except BaseException:

@@ -6,7 +6,7 @@ Tables are those of the schema ``store``. Where windows or readings lie differs 
 
 # ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,6 +16,7 @@ from sonde.errors import Invalid, Problem
 from sonde.question import Alerts, Devices, Gaps, Heatmap, History, Kpis, Ledger, Profiles, Totals, Trends
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+WIDEST: Final = 366 * 86_400
 _LAST_MOMENT: Final = 253_402_300_799 * SECOND  # year 9999
 
 
@@ -71,12 +72,15 @@ def span(column: str, since: Micros | None, until: Micros | None) -> Query:
     return Query(str(conditions).removeprefix(" where "), conditions.values)
 
 
-def fitting_width(width: int, stored: Sequence[int]) -> int:
-    """The widest stored width that ``width`` is a multiple of; :class:`Invalid` if there is none."""
-    fitting = [w for w in stored if width > 0 and width % w == 0]
+def fitting_width(width: int, stored: Collection[int]) -> int:
+    """The widest stored width that ``width`` is a multiple of; :class:`Invalid` if there is none. A store without
+    windows has none of any width."""
+    fitting = [w for w in stored or {width} if 0 < width <= WIDEST and width % w == 0]
     if not fitting:
-        known = ", ".join(str(w) for w in sorted(stored))
-        raise Invalid(Problem(None, "window", f"{width} s is not a multiple of a stored width: {known} s"))
+        known = ", ".join(str(w) for w in sorted(stored)) or "1"
+        raise Invalid(
+            Problem(None, "window", f"{width} s is not a multiple, up to a year, of a stored width: {known} s")
+        )
     return max(fitting)
 
 
