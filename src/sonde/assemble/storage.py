@@ -51,9 +51,9 @@ class Storage:
         self.processor: Processor | None = None
         truth = open_truth(directory, settings)
         self.log = truth.log
-        self._store: DuckStore | None = truth.store
-        self._making: DuckStore | None = None  # the one that is being made again
         self._need: Need | None = truth.need
+        self._store: DuckStore | None = truth.store if truth.need is None else None
+        self._making: DuckStore | None = None if truth.need is None else truth.store  # the one that is made again
         try:
             self.identities = SqliteIdentities(directory.store / "identities.db")
         except BaseException:

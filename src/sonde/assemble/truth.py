@@ -34,7 +34,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The log, open for writing; and the store, or why there is none yet."""
+    """The log, open for writing; the store if there is one, and why it has to be made again if it has."""
 
     log: SegmentLog
     store: DuckStore | None
@@ -120,6 +120,8 @@ def open_truth(directory: DataDirectory, settings: Settings) -> Truth:
             store.close()
             other = found in {Standing.AHEAD, Standing.OTHER}
             return Truth(log, None, Need(found.name.lower(), found.sentence, other))
+        if not state.progress and any(end for _, end in log.ends().values()):
+            return Truth(log, store, Need("lost", "the store is empty, and the log is not"))
     return Truth(log, store, need)
 
 

@@ -38,6 +38,8 @@ class Verbs(TyperGroup):
         name, command, rest = super().resolve_command(ctx, args)
         if name is not None:
             command = get_command(importlib.import_module(f"sonde.cli.{name}").app)
+            if "structlog" in sys.modules:
+                importlib.import_module("sonde.cli.logs").warnings_only()
         return name, command, rest
 
 

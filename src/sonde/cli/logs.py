@@ -11,7 +11,7 @@ _COLOURS: Final = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b
 _DIM, _END = "\x1b[2m", "\x1b[0m"
 
 
-def configure_logs(out: TextIO, *, colours: bool = False) -> None:
+def configure_logs(out: TextIO, *, colours: bool = False, least: int = logging.INFO) -> None:
     """Send all log lines to ``out``; those of libraries only if they are warnings."""
     structlog.configure(
         processors=[
@@ -20,11 +20,10 @@ def configure_logs(out: TextIO, *, colours: bool = False) -> None:
             structlog.processors.format_exc_info,
             _Line(colours),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.PrintLoggerFactory(out),
     )
-    root = logging.getLogger()
-    root.handlers = [_Forward(logging.WARNING)]
+    logging.getLogger().handlers = [_Forward(logging.WARNING)]
 
 
 class _Line:
@@ -59,6 +58,11 @@ def _value(value: Any) -> str:
     return text if plain else '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
-def plain_logs() -> None:
+def plain_logs(least: int = logging.INFO) -> None:
     """Lines on standard error."""
-    configure_logs(sys.stderr)
+    configure_logs(sys.stderr, least=least)
+
+
+def warnings_only() -> None:
+    """For commands that come to an end by themselves: standard error, and only what is not as it should be."""
+    plain_logs(logging.WARNING)

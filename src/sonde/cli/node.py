@@ -2,6 +2,7 @@
 
 import time
 
+import psutil
 import typer
 from rich.text import Text
 
@@ -10,6 +11,7 @@ from sonde.cli.live import NodeTable
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Plain, Sets
 from sonde.cli.running import Screen, Stop, run
 from sonde.cli.settings import load_settings
+from sonde.cli.terminal import ACCENT
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -24,12 +26,15 @@ def node(config: Config = None, data: Data = DEFAULT_DATA, set_: Sets = None, pl
     confirmed waits for the next start.
     """
     stop = Stop()
-    begun = time.monotonic()
     table = NodeTable()
     screen = Screen(table.draw, plain=plain)
     with screen.open():
         running = RunningNode(data, load_settings(config, data, set_)).start()
-        screen.say(Text(f"sonde node  ready in {time.monotonic() - begun:.1f} s, sending to {running.sink}", "bold"))
+        seconds = time.time() - psutil.Process().create_time()
+        screen.say(
+            Text.assemble(("sonde", f"bold {ACCENT}"), f"  ready in {seconds:.1f} s, sending to {running.sink}"),
+            Text.assemble(("  data     ", "dim"), str(running.directory.path)),
+        )
         try:
             run(screen, running.status, stop, lambda: None)
         finally:

@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -25,3 +26,11 @@ Sets = Annotated[
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain lines, as when the output is no terminal.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def bearer_token(token_file: Path | None) -> str:
+    """The token for a server elsewhere: of a file, else of ``SONDE_TOKEN`` or ``SONDE_TOKEN_FILE``; empty if none is given."""
+    named = token_file or (Path(os.environ["SONDE_TOKEN_FILE"]) if os.environ.get("SONDE_TOKEN_FILE") else None)
+    if token_file is None and os.environ.get("SONDE_TOKEN"):
+        return os.environ["SONDE_TOKEN"].strip()
+    return named.read_text().strip() if named else ""

@@ -1,6 +1,5 @@
 """``sonde sql``: anything that one SELECT can ask, with a server running or not."""
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,7 @@ from sonde.assemble.ask import ask_remote, ask_running
 from sonde.assemble.formats import BINARY, FORMATS, cells
 from sonde.assemble.remote import Remote
 from sonde.assemble.server import find_running
-from sonde.cli.options import DEFAULT_DATA, Data
+from sonde.cli.options import DEFAULT_DATA, Data, bearer_token
 from sonde.cli.tables import print_columns
 from sonde.cli.terminal import note
 from sonde.directory import DataDirectory
@@ -74,7 +73,5 @@ def _ask_here(data: Path, query: str) -> pa.Table:
 
 
 def _bearer(token_file: Path | None) -> dict[str, str]:
-    token = token_file.read_text().strip() if token_file else os.environ.get("SONDE_TOKEN", "").strip()
-    if not token and (named := os.environ.get("SONDE_TOKEN_FILE")):
-        token = Path(named).read_text().strip()
+    token = bearer_token(token_file)
     return {"Authorization": f"Bearer {token}"} if token else {}

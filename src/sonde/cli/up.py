@@ -3,6 +3,7 @@
 import time
 from typing import Annotated
 
+import psutil
 import typer
 from rich.text import Text
 
@@ -35,7 +36,6 @@ def up(
     Ctrl-C stops it; what was confirmed is kept.
     """
     stop = Stop()
-    begun = time.monotonic()
     options = [*(set_ or [])]
     options += [f"server.host={host}"] if host is not None else []
     options += [f"server.port={port}"] if port is not None else []
@@ -44,7 +44,7 @@ def up(
         running = Up(data, load_settings(config, data, options), host=not no_host, simulator=not no_simulator)
         try:
             running.start()
-            _greet(screen, running, time.monotonic() - begun)
+            _greet(screen, running)
             run(screen, running.status, stop, running.failed)
             screen.say(Text("stopping", "dim"))
         finally:
@@ -53,7 +53,8 @@ def up(
         raise typer.Exit(1)
 
 
-def _greet(screen: Screen, up: Up, seconds: float) -> None:
+def _greet(screen: Screen, up: Up) -> None:
+    seconds = time.time() - psutil.Process().create_time()
     link = Running(up.url, 0).sign_in_url(up.sign_in_secret())
     screen.say(
         Text.assemble(("sonde", f"bold {ACCENT}"), f"  ready in {seconds:.1f} s, listening at {up.url}"),

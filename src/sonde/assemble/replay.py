@@ -1,0 +1,84 @@
+"""``sonde replay``: files sent as telemetry, to the server of a data directory or to another sink."""
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sonde.assemble.keys import open_ring
+from sonde.assemble.server import running
+from sonde.assemble.tokens import create_token, open_control
+from sonde.clock import DAY, SystemClock
+from sonde.directory import DataDirectory
+from sonde.errors import Conflict
+from sonde.node.outbox import SqliteOutbox
+from sonde.node.replay_run import Progress, Summary
+from sonde.node.replay_run import replay as run_replay
+from sonde.node.sensors.replay import ReplayOptions, ReplaySource
+from sonde.ports import Control
+from sonde.token import Token
+from sonde.transport.uplink_wire import HttpWire
+
+__all__ = ["Progress", "ReplayOptions", "Sink", "Summary", "local_sink", "replay_files"]
+
+NODE: Final = "replay"
+_TOKEN_LASTS: Final = 7 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where a replay goes: the address, a node's token, and the folder in which its outbox waits."""
+
+    url: str
+    token: str
+    folder: Path | None = None
+
+
+@contextmanager
+def local_sink(directory: DataDirectory) -> Iterator[Sink]:
+    """The server that runs on a data directory, with a token of the node ``replay`` that ends with the replay."""
+    server = running(directory)
+    with open_control(directory) as control:
+        token = _token(control)
+        try:
+            yield Sink(server.url, token.text, directory.path / NODE)
+        finally:
+            control.revoke(token.id)
+
+
+def replay_files(
+    files: Sequence[Path],
+    options: ReplayOptions,
+    sink: Sink,
+    on_progress: Callable[[Progress], None],
+    stop: threading.Event,
+) -> Summary:
+    """Send all of ``files``; what was interrupted before goes on where it was."""
+    source = ReplaySource(files, options)
+    with tempfile.TemporaryDirectory(prefix="sonde-replay-") as temporary:
+        folder = sink.folder or Path(temporary)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        path = folder / f"{source.epoch}.db"
+        outbox = SqliteOutbox(path, open_ring(folder / "keys.json", ()), epoch=source.epoch)
+        wire = HttpWire(sink.url, sink.token)
+        try:
+            summary = run_replay(source, outbox, wire, speed=options.speed, on_progress=on_progress, stop=stop)
+        finally:
+            wire.close()
+            outbox.close()
+        if summary.complete and not summary.rejected:
+            for left in folder.glob(f"{path.name}*"):
+                left.unlink()
+        return summary
+
+
+def _token(control: Control) -> Token:
+    ends = SystemClock().now() + _TOKEN_LASTS
+    try:
+        return create_token(control, NODE, ["ingest"], node=NODE, expires=ends)
+    except Conflict:  # left behind by replays that were killed
+        control.revoke(NODE)
+        return create_token(control, NODE, ["ingest"], node=NODE, expires=ends)
