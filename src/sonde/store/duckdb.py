@@ -75,7 +75,7 @@ class DuckStore:
             self._housekeeping = Housekeeping(self._engine, path or Path(), log, layout, limits, self._clock, reached)
             self._housekeeping.tidies = tidies and path is not None
             self._count()
-            self._housekeeping.remove_strays()
+            self._housekeeping.sweep()
         except BaseException:
             self._engine.close()
             raise
@@ -165,6 +165,10 @@ class DuckStore:
         for part in self._housekeeping.layout.parts:
             parts.check_content(self.path / "parts", part)
         return len(self._housekeeping.layout.parts)
+
+    def named_parts(self) -> set[str]:
+        """The files in ``parts/`` that this store or one of its checkpoints needs."""
+        return set() if self.path is None else self._housekeeping.named_parts()
 
     def equals(self, other: "DuckStore") -> list[str]:
         """In what the two stores differ, in words; none: they are equal, but for the order of floating-point sums."""

@@ -56,6 +56,7 @@ class Housekeeping:
         self.tidies = True
         self._stepping = threading.Lock()
         self._failed = False
+        self._untidy = True
         self._rolled_at = self._clock.monotonic()
         self._checked_at: float | None = None
         self._snapshot: Connection | None = None
@@ -67,7 +68,7 @@ class Housekeeping:
         """One piece of work; whether there was any. After an error the next call begins anew."""
         with self._stepping:
             if self._failed:
-                self.remove_strays()
+                self.sweep()
             self._failed = True
             busy = self._step()
             self._failed = False
@@ -91,7 +92,8 @@ class Housekeeping:
         elif chosen := choose_merge(self.layout.parts):
             self._merge(chosen)
         else:
-            self._delete_retired()
+            if self._untidy:
+                self.sweep()
             return False
         return True
 
@@ -190,6 +192,7 @@ class Housekeeping:
                     self._reached("registering")
                 self.layout = changed
                 self._retired += [(layout.version, name) for name in names]
+                self._untidy = True
         self._reached("merged")
         _log.info("parts_merged", content=content, parts=len(parts), rows=merged.rows)
 
@@ -207,6 +210,7 @@ class Housekeeping:
         following = max(self.layout.readings[-1], kept) + 1
         published = checkpoint.publish(self._checkpoints, tables, self._log, following, self.layout.parts)
         self._reached("published")
+        self._untidy = True  # an older checkpoint has gone, and with it what only that one needed
         if published is not None:
             _log.info("checkpoint_published", offsets=published.manifest.offsets, parts=len(self.layout.parts))
 
@@ -240,29 +244,21 @@ class Housekeeping:
             if not self._began[version]:
                 del self._began[version]
 
-    def _delete_retired(self) -> None:
-        if not self._retired or not self.tidies:
-            return
-        named = self.named_parts()
-        with self._seeing:
-            seen = min(self._began, default=self.layout.version)
-        free = [name for last, name in self._retired if last < seen and name not in named]
-        for name in free:
-            (self._parts / name).unlink(missing_ok=True)
-        self._retired = [one for one in self._retired if one[1] not in free]
-
     def named_parts(self) -> set[str]:
         """The files that this store or a checkpoint needs."""
         kept = checkpoint.checkpoints(self._checkpoints)
         return {part.name for parts in (self.layout.parts, *(c.manifest.parts for c in kept)) for part in parts}
 
-    def remove_strays(self) -> None:
-        """Delete what a crash or an error has left behind, and what questions no longer see."""
+    def sweep(self) -> None:
+        """Delete the files that nobody needs: superseded, or left behind by a crash or an error."""
+        self._untidy = False
         if not self.tidies:
             return
         with self._seeing:
-            waiting = {name for _, name in self._retired}
-        strays = remove_strays(self._parts, self.named_parts() | waiting)
+            seen = min(self._began, default=self.layout.version)
+            self._retired = [(last, name) for last, name in self._retired if last >= seen]
+        strays = remove_strays(self._parts, self.named_parts() | {name for _, name in self._retired})
+        self._untidy = bool(self._retired)
         if strays:
             _log.info("strays_removed", files=len(strays))
 

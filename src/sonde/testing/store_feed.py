@@ -78,13 +78,13 @@ class Feed:
     partition: int = 0
     offset: int = 0
     readings: pa.Table = field(default_factory=READINGS.empty_table)
-    _known: set[int] = field(default_factory=set)
+    known: set[int] = field(default_factory=set)
 
     def step(self, rows: Iterable[Row] = (), series: Iterable[Series] = (), **more: Any) -> Changes:
         """The next step: these readings, those series of which it has not spoken yet, and whatever else a step has."""
         readings = table(rows)
-        new = [one for one in series if one.id not in self._known]
-        self._known.update(one.id for one in new)
+        new = [one for one in series if one.id not in self.known]
+        self.known.update(one.id for one in new)
         self.readings = pa.concat_tables([self.readings, readings])
         before, self.offset = self.offset, self.offset + 1
         return Changes(
