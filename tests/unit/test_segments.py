@@ -226,12 +226,13 @@ def test_torn_at_every_byte_of_the_last_frames(tmp_path: Path) -> None:
         torn = verify(path)
         assert torn.sound
         assert torn.frames == kept
+        cut = begin if kept == 2 else places[kept - 2]
         log = SegmentLog(path)
+        assert segment.stat().st_size == cut
         assert contents(log) == some[:kept]
         (new,) = frames(1)
         assert log.append(0, [new]) == kept
         log.close()
-        cut = begin if kept == 2 else places[kept - 2]
         aside = list(folder(path).glob("*.torn-*"))
         assert [a.read_bytes() for a in aside] == ([whole[cut:size]] if size > cut else [])
         assert [(f, p, n) for f, p, n in torn.torn] == ([(str(segment), cut, size - cut)] if size > cut else [])
@@ -286,12 +287,23 @@ def test_few_torn_files_are_kept(tmp_path: Path) -> None:
     assert 10 < len(list(folder(tmp_path).glob("*.torn-*"))) <= 16
 
 
+def test_a_damaged_mark_before_whole_frames_is_not_taken_for_a_torn_tail(tmp_path: Path) -> None:
+    some = written(tmp_path, 2)
+    (segment,) = segments(tmp_path)
+    data = bytearray(segment.read_bytes())
+    data[data.index(some[1]) - 3] ^= 1
+    segment.write_bytes(data)
+    said = verify(tmp_path)
+    assert [(file, place) for file, place, _ in said.damage] == [(str(segment), data.index(some[1]) - MARK_BYTES)]
+    assert said.torn == []
+
+
 def survey(log: SegmentLog) -> tuple[dict[int, bytes], list[tuple[int, int]]]:
     """All frames that can be read, and the spans that are said to be damaged."""
     found: dict[int, bytes] = {}
     damaged: list[tuple[int, int]] = []
     offset, end = log.ends()[0]
-    while offset < end:
+    while offset < end and all(start < stop for start, stop in damaged):
         try:
             step = log.read(0, offset, 1000)
         except Damaged as damage:
@@ -321,6 +333,25 @@ def check_harm(path: Path, some: list[bytes], last_batch: int) -> None:
         assert log.append(0, some[:1]) == end
     finally:
         log.close()
+
+
+def test_damage_in_the_middle_of_the_growing_segment_moves_no_offset(tmp_path: Path, opening: Opening) -> None:
+    """Batches say from which offset on they are, so what comes after damage keeps its own."""
+    path = tmp_path / "log"
+    some = written(path, 12, group=3)
+    (segment,) = segments(path)
+    whole = segment.read_bytes()
+    starts = [whole.index(frame) for frame in some]
+    mark = starts[3] - MARK_BYTES
+    cases = {mark: (3, 6), starts[4]: (4, 6), starts[4] + len(some[4]) - 1: (4, 5), starts[5] + 1: (5, 6)}
+    for place, span in cases.items():
+        segment.write_bytes(whole[:place] + b"?" + whole[place + 1 :])
+        log = SegmentLog(path, stored={0: 12})
+        found, damaged = survey(log)
+        log.close()
+        assert damaged == [span]
+        assert found == {o: some[o] for o in range(12) if not span[0] <= o < span[1]}
+        assert {file for file, *_ in verify(path).damage} == {str(segment)}
 
 
 @pytest.mark.parametrize("flips", [pytest.param(150, id="quick"), pytest.param(4000, id="long", marks=pytest.mark.all)])
@@ -428,6 +459,7 @@ def test_mistake_13_frames_removed_moved_or_put_in_are_missed(tmp_path: Path, co
         "two exchanged": [*some[:5], some[6], some[5], *some[7:]],
         "one twice": some[:6] + some[5:],
         "sessions exchanged": some[4:8] + some[:4] + some[8:],
+        "the first session once more": some + some[:4],
         "one put in": [*some[:6], forged, *some[6:]],
     }
     for i, (name, harmed) in enumerate(cases.items()):
