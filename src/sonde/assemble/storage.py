@@ -1,6 +1,5 @@
 """The log and the store that follows it, with the threads that keep it so."""
 
-import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,6 +8,7 @@ from typing import Final
 import structlog
 
 from sonde.assemble.definitions import new_definitions
+from sonde.assemble.relearn import relearn
 from sonde.assemble.truth import Need, open_store, open_truth, set_store_aside
 from sonde.clock import DAY, SECOND, SystemClock
 from sonde.config import Settings
@@ -54,8 +54,9 @@ class Storage:
         self._need: Need | None = truth.need
         self._store: DuckStore | None = truth.store if truth.need is None else None
         self._making: DuckStore | None = None if truth.need is None else truth.store  # the one that is made again
+        self._untold = False  # whether the log does not know the configuration yet
         try:
-            self.identities = SqliteIdentities(directory.store / "identities.db")
+            self.identities, self._forgotten = _open_identities(directory)
         except BaseException:
             self.log.close()
             raise
@@ -74,7 +75,7 @@ class Storage:
         """Begin. ``record`` puts entries into the log: what the configuration says and the log does not."""
         self._record = record
         if self._store is not None:
-            self._tell_log(self._store)
+            self._try_to_tell(self._store)
         self._threads = [
             threading.Thread(target=self._process, name="processor", daemon=True),
             threading.Thread(target=self._maintain, name="maintain", daemon=True),
@@ -121,7 +122,7 @@ class Storage:
                 self._try_to_remake()
         except Stopping:
             return
-        if self._store is None:
+        if self._store is None or not self._relearn(self._store):
             return
         self.processor = Processor(
             self.log,
@@ -139,8 +140,9 @@ class Storage:
         try:
             if self._making is None:
                 self._making = self._begin_to_remake()
+            if not self._relearn(self._making):
+                raise Stopping
             self._catch_up(self._making)
-            self._tell_log(self._making)
         except SondeError as error:
             _log.error("store_rebuild_waits", problem=str(error))
             self._trouble["store"] = f"the store cannot be made again from the log: {error}"
@@ -149,6 +151,7 @@ class Storage:
                 self._making = None
             self._stop.wait(_RETRY_SECONDS)
         else:
+            self._try_to_tell(self._making)
             self._store, self._making = self._making, None
             self._trouble.pop("store", None)
 
@@ -182,10 +185,30 @@ class Storage:
         reason = self._need.sentence if self._need else ""
         self._trouble["store"] = f"the store is being made again from the log, {done} % done: {reason}"
 
-    def _tell_log(self, store: Store) -> None:
-        entries = new_definitions(self._settings, store.load().definitions)
-        if entries:
-            self._record(entries)
+    def _relearn(self, store: DuckStore) -> bool:
+        """If identities were lost, let them see again what the store has; whether there was time for it."""
+        if not self._forgotten:
+            return True
+        for progress in store.load().progress:
+            if progress.log == self.log.id and not relearn(
+                self.log, self.identities, self._opener, progress.offset, self._stop, partition=progress.partition
+            ):
+                return False
+        self._forgotten = False
+        return True
+
+    def _try_to_tell(self, store: Store) -> None:
+        """Put into the log what the configuration says and the log does not; later, if the log takes nothing now."""
+        try:
+            entries = new_definitions(self._settings, store.load().definitions)
+            if entries:
+                self._record(entries)
+        except Retry as error:
+            self._untold = True
+            self._trouble["configuration"] = f"rules and settings are not in the log yet: {error}"
+        else:
+            self._untold = False
+            self._trouble.pop("configuration", None)
 
     def _maintain(self) -> None:
         """Housekeeping: seal, merge, take checkpoints."""
@@ -194,6 +217,8 @@ class Storage:
             store = self._store or self._making
             if store is None:
                 continue
+            if self._untold and self._store is not None:
+                self._try_to_tell(self._store)
             try:
                 more = store.maintain()
                 self._trouble.pop("maintain", None)
@@ -205,6 +230,12 @@ class Storage:
                 self._stop.wait(_RETRY_SECONDS)
 
 
-def disk_free(directory: DataDirectory) -> int:
-    """Bytes free where the data directory is."""
-    return shutil.disk_usage(directory.path).free
+def _open_identities(directory: DataDirectory) -> tuple[SqliteIdentities, bool]:
+    """The identities, and whether they have to be learnt again."""
+    path = directory.store / "identities.db"
+    new = not path.exists()
+    try:
+        return SqliteIdentities(path), new
+    except Damaged as error:
+        _log.error("identities_damaged", problem=str(error))
+        return SqliteIdentities(path), True

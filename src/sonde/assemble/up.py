@@ -52,6 +52,7 @@ class Up:
         self._started: Micros = self.clock.now()
         self.directory = DataDirectory.create(path)
         self._lock = self.directory.lock()
+        self._begun = False
         self._stop_watching = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
         left_out = {name for name, wanted in (("host", host), ("building", simulator)) if not wanted}
@@ -102,6 +103,7 @@ class Up:
         self._storage.start(self._sink.record_now)
         self._listening.start()
         announce(self.directory, self.url)
+        self._begun = True
         self._edge.start()
         self._watcher.start()
         return self
@@ -148,7 +150,8 @@ class Up:
     def stop(self) -> bool:
         """Take nothing more in, finish what was confirmed, close all; whether all of it was done within ten seconds."""
         self._stop_watching.set()
-        self._edge.stop(_NODE_SECONDS)
+        if self._begun:
+            self._edge.stop(_NODE_SECONDS)
         in_time = self._listening.stop(_SERVER_SECONDS)
         self._sink.close()
         self._storage.drain(_DRAIN_SECONDS)

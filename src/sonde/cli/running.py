@@ -80,7 +80,7 @@ class Screen:
         """Print lines that stay."""
         for line in lines:
             if self._live is not None:
-                self._console.print(line)
+                self._console.print(line, soft_wrap=True)  # a link stays in one piece
             else:
                 print(line.plain if isinstance(line, Text) else line, flush=True)
 

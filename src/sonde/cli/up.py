@@ -59,7 +59,7 @@ def _greet(screen: Screen, up: Up) -> None:
     screen.say(
         Text.assemble(("sonde", f"bold {ACCENT}"), f"  ready in {seconds:.1f} s, listening at {up.url}"),
         Text(),
-        Text.assemble(("  sign in  ", "dim"), link, ("  (once, within an hour)", "dim")),
+        Text.assemble(("  sign in  ", "dim"), link, ("  (once)", "dim")),
         Text.assemble(("  docs     ", "dim"), f"{up.url}/docs"),
         Text.assemble(("  data     ", "dim"), str(up.directory.path)),
     )
