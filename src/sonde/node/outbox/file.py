@@ -8,16 +8,17 @@ from typing import Final
 
 import apsw
 
-from sonde.clock import Clock
+from sonde.clock import Clock, Micros
 from sonde.entry import EntryKind
 from sonde.entry import Lane as LaneNumber
-from sonde.errors import NotFound, Retry
+from sonde.errors import Damaged, NotFound, Retry
 from sonde.frame import Sealer
 from sonde.keyring import KeyRing
 from sonde.node.outbox import tables, tombstone
 from sonde.node.outbox.room import Room, Run
 from sonde.node.outbox.row import Row, row_id, seal, seq_of
 from sonde.node.outbox.stream import Lane
+from sonde.node.outbox.wal import committed_frames
 from sonde.ports import Waiting
 
 GROUP: Final = 256  # puts that share a commit, at most
@@ -31,10 +32,13 @@ class OutboxFile:
         new = not path.exists()
         self._path, self._ring, self._clock, self._limit = path, ring, clock, limit_bytes
         path.touch(mode=0o600)
+        committed = committed_frames(path)
         self.connection = tables.connect(path)
         try:
-            self.unread = 0 if new else tables.unread_tail(self.connection, path)
+            self.unread = 0 if new else tables.unread_tail(self.connection, path, committed)
             if new or not self.connection.table_exists("main", "outbox"):
+                if self.unread:
+                    raise Damaged("nothing of it can be read", file=str(path), offset=0)
                 epoch = tables.create(self.connection, path, epoch)
             self.epoch, self.lanes = tables.load(self.connection, path, ring, epoch)
             self.data_version = -1  # so that what was asked before is found at once
@@ -194,8 +198,12 @@ class OutboxFile:
 
     # -- inside
 
-    def _seal(self, lane: int, seq: int, until: int, kind: int, readings: int, count: int, content: bytes) -> Row:
-        return seal(self._sealer, lane, seq, until, kind, readings, count, content, self._clock.now())
+    def _seal(
+        self, lane: int, seq: int, until: int, kind: int, readings: int, total: int, content: bytes, time: Micros = 0
+    ) -> Row:
+        """``time`` is that of the entry whose place this one takes."""
+        now = time or self._clock.now()
+        return seal(self._sealer, lane, seq, until, kind, readings, total, content, now)
 
     def _insert(self, row: Row) -> None:
         self.connection.execute(f"insert into entries values({'?, ' * 9}?)", (row.id, *row[2:]))
@@ -232,7 +240,9 @@ class OutboxFile:
         self._tally(at, -run.entries, -run.readings, -run.cost)
         self.dropped[lane] = self.dropped.get(lane, 0) + run.fresh
         content = tombstone.encode(last.until - at.base_seq, run.readings, tombstone.DROPPED)
-        self._insert(self._seal(lane, first.seq, last.until, EntryKind.TOMBSTONE, run.readings, last.total, content))
+        self._insert(
+            self._seal(lane, first.seq, last.until, EntryKind.TOMBSTONE, run.readings, last.total, content, first.time)
+        )
 
     def _delete_up_to(self, at: Lane, known: int) -> Row | None:
         """Delete entries that end at or below ``known``; the one that lies across it, if there is one."""
@@ -269,7 +279,7 @@ class OutboxFile:
         content = tombstone.encode(row.until - at.base_seq, readings, reason)
         self.connection.execute("delete from entries where id = ?", (row.id,))
         self._tally(at, -1, -row.readings, -row.cost)
-        self._insert(self._seal(row.lane, seq, row.until, EntryKind.TOMBSTONE, readings, row.total, content))
+        self._insert(self._seal(row.lane, seq, row.until, EntryKind.TOMBSTONE, readings, row.total, content, row.time))
 
     def _letter(self, row: Row, reason: str) -> None:
         insert = f"insert into letters(reason, entry, {tables.COLUMNS}) values(?, ?, {'?, ' * 8}?)"

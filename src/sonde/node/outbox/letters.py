@@ -34,9 +34,9 @@ def what_waits(path: Path) -> Sequence[Waiting]:
         rejected = dict(connection.execute("select entry >> 48, count(*) from letters group by 1"))
         found = {
             lane: (entries, readings, size, oldest)
-            for lane, entries, readings, size, oldest in connection.execute(
-                "select id >> 48, count(*), sum(readings), sum(cost), min(time) from entries group by 1"
-            )
+            for lane, entries, readings, size, oldest, _ in connection.execute(
+                "select id >> 48, count(*), sum(readings), sum(cost), time, min(id) from entries group by 1"
+            )  # SQLite takes the time from the row with the least id
         }
         return [Waiting(lane, *found.get(lane, (0, 0, 0, None)), rejected.get(lane, 0)) for lane in LANES]
 

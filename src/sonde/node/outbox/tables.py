@@ -40,6 +40,19 @@ pragma user_version = {FORMAT};
 COLUMNS: Final = "until, kind, readings, count, digest, time, size, cost, frame"
 
 
+def _schema(connection: apsw.Connection) -> list[tuple[str, ...]]:
+    return list(connection.execute("select type, name, tbl_name, sql from sqlite_schema order by name"))
+
+
+def _sound_schema() -> list[tuple[str, ...]]:
+    connection = apsw.Connection(":memory:")
+    connection.execute(_SCHEMA)
+    return _schema(connection)
+
+
+_SOUND: Final = _sound_schema()
+
+
 def row_of(values: tuple[int, int, int, int, int, bytes, int, int, int, bytes]) -> Row:
     """A row of ``select id, <COLUMNS>``."""
     return Row(lane_of(values[0]), seq_of(values[0]), *values[1:])
@@ -64,6 +77,7 @@ def create(connection: apsw.Connection, path: Path, epoch: str) -> str:
         connection.execute("insert into outbox values(?, ?, ?)", (FORMAT, epoch, zlib.crc32(epoch.encode())))
         for lane in LANES:
             save_lane(connection, Lane(lane), epoch)
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     sync_directory(path.parent)
     return epoch
 
@@ -81,8 +95,12 @@ def load(connection: apsw.Connection, path: Path, ring: KeyRing, wanted: str) ->
 
 def _load(connection: apsw.Connection, path: Path, ring: KeyRing, wanted: str) -> tuple[str, dict[int, Lane]]:
     version = connection.pragma("user_version")
+    if version != next(connection.execute("select format from outbox"), (None,))[0]:
+        raise _damaged("it says of itself that it has two formats", path)
     if version > FORMAT:
         raise NewerFormat(f"{path} has format {version}, and this Sonde reads up to {FORMAT}")
+    if _schema(connection) != _SOUND:
+        raise _damaged("its tables are not those of an outbox", path)
     found = list(connection.execute("select epoch, checksum from outbox"))
     if len(found) != 1 or zlib.crc32(found[0][0].encode()) != found[0][1]:
         raise _damaged("its epoch does not match its checksum", path)
@@ -145,10 +163,13 @@ def save_lane(connection: apsw.Connection, lane: Lane, epoch: str) -> None:
     )
 
 
-def unread_tail(connection: apsw.Connection, path: Path) -> int:
-    """How many commits at most the file lost at its end; the WAL that holds them is copied aside first."""
+def unread_tail(connection: apsw.Connection, path: Path, committed: int | None) -> int:
+    """How many commits at most the file lost at its end; the WAL that holds them is copied aside first. ``committed`` is
+    what :func:`committed_frames` said before it was opened."""
     wal = path.with_name(path.name + "-wal")
     frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    if committed is not None and frames >= committed:
+        return 0
     commits = unread_commits(wal, max(frames, 0), PAGE_BYTES)
     if commits:
         shutil.copyfile(wal, path.with_name(f"{path.name}.unread-wal"))

@@ -3,16 +3,57 @@
 SQLite takes a WAL up to the first frame whose checksum is wrong and says nothing about the rest. After a power cut that is
 right: the last commit was torn. After a flipped bit it loses commits that were durable, and their seqs would be given
 out again. The two can look alike, so what is behind is counted here, and the outbox steps over it.
-The format: https://sqlite.org/fileformat2.html#the_write_ahead_log
+
+When only the program was killed and the machine went on, the shared memory file still says how much was committed, and
+there is nothing to guess. The formats: https://sqlite.org/fileformat2.html#the_write_ahead_log and
+https://sqlite.org/walformat.html#the_wal_index_file_format
 """
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 _HEADER: Final = struct.Struct(">IIIIIIII")  # magic, version, page size, checkpoint, salt 1, salt 2, checksum 1 and 2
 _FRAME: Final = struct.Struct(">IIIIII")  # page, pages after commit (0: no commit), salt 1, salt 2, checksum 1 and 2
+_INDEX: Final = struct.Struct(
+    "=IIIBBHI"
+)  # version, unused, changes, initialised, endian, page size, last committed frame
+_INDEX_VERSION: Final = 3_007_000
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _COVERED: Final = 8  # bytes of a frame's header that its checksum covers, besides the page
+
+
+def committed_frames(path: Path) -> int | None:
+    """How many frames of the WAL beside the database at ``path`` were committed, if that is known for certain. To be asked
+    before the database is opened; remembers by the way which boot of the machine this is."""
+    mark, boot = path.with_name(path.name + ".boot"), _read(_BOOT, 64)
+    same_boot = bool(boot) and _read(mark, 64) == boot
+    if not same_boot:
+        _write(mark, boot)
+        return None
+    index, header = _read(path.with_name(path.name + "-shm"), 96), _read(path.with_name(path.name + "-wal"), 32)
+    if len(index) < 96 or len(header) < 32 or index[:48] != index[48:]:
+        return None
+    fields = _INDEX.unpack_from(index)
+    if fields[0] != _INDEX_VERSION or index[32:40] != header[16:24]:
+        return None
+    return int(fields[6])
+
+
+def _read(path: Path, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
+
+
+def _write(path: Path, data: bytes) -> None:
+    """For this boot only, so without fsync; if there is no room, the next start knows a little less."""
+    with suppress(OSError):
+        path.touch(mode=0o600)
+        path.write_bytes(data)
 
 
 def unread_commits(path: Path, frames_read: int, page_bytes: int) -> int:
@@ -47,7 +88,7 @@ def _count(file: BinaryIO, header: tuple[int, ...], frames_read: int, page_bytes
             sums = _checksum(endian, frame[:_COVERED] + frame[_FRAME.size :], sums)
             broken = sums != tuple(stored)
         commits += commit != 0
-    return max(commits, 1) if broken else 0
+    return max(commits, 1) if broken else commits
 
 
 def _checksum(endian: str, data: bytes, sums: tuple[int, ...]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
@@ -58,23 +59,28 @@ class Writer:
         self._thread.join()
 
     def _own(self) -> None:
-        open_ = True
-        while open_:
-            try:
-                job = self._jobs.get(timeout=_TICK)
-            except queue.Empty:
+        ticked = time.monotonic()
+        while True:
+            group, last = self._next_group()
+            if group:
+                self._group(group)
+            if last:
+                break
+            if time.monotonic() - ticked >= _TICK:
                 self._tick()
-                continue
-            group: list[Job] = []
+                ticked = time.monotonic()
+        self._end()
+
+    def _next_group(self) -> tuple[list[Job], bool]:
+        """What has been handed in by now, after waiting for the first; and whether nothing more will come."""
+        group: list[Job] = []
+        try:
+            job = self._jobs.get(timeout=_TICK)
             while job is not None:
                 group.append(job)
                 if len(group) >= self._limit:
-                    break
-                try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-            open_ = job is not None
-            if group:
-                self._group(group)
-        self._end()
+                    return group, False
+                job = self._jobs.get_nowait()
+        except queue.Empty:
+            return group, False
+        return group, True
