@@ -188,7 +188,7 @@ class DuckStore:
             with self._engine.transaction(cursor):
                 restoring.prepare_tables(cursor, str(self._engine.file))
                 layout = parts.read_layout(cursor, self._folder)
-                cursor.execute(layout.views())
+                restoring.show(cursor, layout)
             for part in layout.parts:
                 parts.check_size(self._parts, part)
             self._widths.update(fetch(cursor, widths_sql(layout))["width"].to_pylist())
@@ -233,11 +233,11 @@ class DuckStore:
         if isinstance(error, duckdb.IOException | duckdb.FatalException | duckdb.InternalException):
             _log.warning("store_reopened", reason=str(self._engine.meaning(error)))
             self._reopen()
-            to = changes.progress
-            with self._engine.snapshot() as cursor:
-                if progress_of(cursor, to.log, to.partition) == to.offset:
-                    return
-        self._engine.refuse(error)
+        to = changes.progress
+        with self._engine.snapshot() as cursor:
+            committed = progress_of(cursor, to.log, to.partition) == to.offset
+        if not committed:
+            self._engine.refuse(error)
 
     def _reopen(self) -> None:
         self._housekeeping.stop()

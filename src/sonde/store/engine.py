@@ -158,12 +158,12 @@ class Engine:
             case duckdb.OutOfMemoryException():
                 limit = self._memory_limit
                 meant = Retry(f"the store's memory limit of {limit} was reached", hint="Ask for less at once")
-            case duckdb.TransactionException() | duckdb.ConnectionException() | duckdb.ResourceInUseException():
-                meant = Retry(f"the store is busy ({text})")
-            case duckdb.IOException() if _DISK.search(text):
+            case duckdb.IOException() | duckdb.TransactionException() if _DISK.search(text):
                 meant = Retry(
                     f"the store's disk is full or cannot be written ({text})", hint="Free some space", after=5.0
                 )
+            case duckdb.TransactionException() | duckdb.ConnectionException() | duckdb.ResourceInUseException():
+                meant = Retry(f"the store is busy ({text})")
             case duckdb.IOException() | duckdb.SerializationException():
                 meant = Damaged(f"the store cannot be read ({text})", file=str(self.file), offset=0)
             case duckdb.FatalException() | duckdb.InternalException():

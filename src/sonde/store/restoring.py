@@ -13,6 +13,7 @@ from sonde.errors import Damaged
 from sonde.files import sync_directory
 from sonde.store.checkpoint import Checkpoint, checkpoints
 from sonde.store.engine import Connection, Engine
+from sonde.store.layout import Layout
 from sonde.store.parts import check_size, list_parts
 from sonde.store.schema import VERSION, create_all, create_generation, generation
 
@@ -40,6 +41,14 @@ def prepare_tables(cursor: Connection, file: str) -> None:
         check_version(cursor, file)
     else:
         _create(cursor, 1, 0)
+
+
+def show(cursor: Connection, layout: Layout) -> None:
+    """Make the views look where the parts are now. Writes nothing if they do: a store opens on a full disk too."""
+    folder = str(layout.folder or "memory")
+    if cursor.execute("select folder from store.meta").fetchall() != [(folder,)]:
+        cursor.execute(layout.views())
+        cursor.execute("update store.meta set folder = $folder", {"folder": folder})
 
 
 def check_version(cursor: Connection, file: str) -> None:

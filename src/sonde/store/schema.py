@@ -151,8 +151,8 @@ def create_all() -> str:
     return ";\n".join(
         [
             "create schema store",
-            "create table store.meta (version integer)",
-            f"insert into store.meta values ({VERSION})",
+            "create table store.meta (version integer, folder varchar)",  # where the views look for parts
+            f"insert into store.meta values ({VERSION}, '')",
             "create table store.layout (version bigint)",
             "insert into store.layout values (0)",
             "create table store.generations (content varchar, number integer, first_offset bigint)",
