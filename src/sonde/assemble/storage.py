@@ -19,7 +19,7 @@ from sonde.frame import Opener
 from sonde.keyring import KeyRing
 from sonde.metrics import Metrics
 from sonde.ports import Store
-from sonde.process.processor import Processor
+from sonde.process.processor import Lag, Processor
 from sonde.process.rebuild import forget_identities, rebuild
 from sonde.store.duckdb import DuckStore
 from sonde.store.identities import SqliteIdentities
@@ -60,6 +60,8 @@ class Storage:
         except BaseException:
             self.log.close()
             raise
+        metrics.lag_frames.set_function(lambda: self.lag().frames)  # as it is when asked, not as it was after a step
+        metrics.lag_seconds.set_function(lambda: self.lag().seconds)
         if truth.need is not None:
             _log.warning("store_rebuild", reason=truth.need.sentence)
             self._metrics.rebuilds.labels(truth.need.word).inc()
@@ -87,6 +89,12 @@ class Storage:
         """What keeps it from working, in plain words."""
         stuck = [self.processor.problem] if self.processor and self.processor.problem else []
         return [*self._trouble.values(), *stuck]
+
+    def lag(self) -> Lag:
+        """How far the store is behind the log."""
+        if self.processor is not None:
+            return self.processor.lag()
+        return Lag(sum(end - first for first, end in self.log.ends().values()), 0.0)
 
     def stored_offset(self) -> int:
         return self.processor.position if self.processor else 0

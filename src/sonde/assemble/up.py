@@ -125,8 +125,7 @@ class Up:
 
     def status(self) -> Status:
         """How it is."""
-        metrics, processor = self.metrics, self._storage.processor
-        lag = processor.lag().seconds if processor else 0.0
+        metrics, lag = self.metrics, self._storage.lag().seconds
         return Status(
             now=self.clock.now(),
             received=total(metrics.received),
