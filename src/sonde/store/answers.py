@@ -161,7 +161,7 @@ class Answers:
         with self._watch.limit(cursor, seconds, yields=True) as running:
             try:
                 yield
-            except (duckdb.Error, pa.ArrowException, OSError, RuntimeError) as error:
+            except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, ValueError, TypeError) as error:
                 if running.stopped:
                     raise Retry(f"the query was stopped: {running.stopped}", hint="Ask for less at once") from None
                 if isinstance(error, duckdb.Error):
