@@ -159,8 +159,9 @@ class Folding:
         if new:
             self._marking.learn(new, self._definitions.profiles)
             self._alerting.learn(new)
-            more = max(self.series - len(self._newest), len(self._newest))
-            self._newest = np.append(self._newest, np.full(more, _NEVER))
+            more = self.series - len(self._newest)
+            if more > 0:
+                self._newest = np.append(self._newest, np.full(max(more, len(self._newest)), _NEVER))
 
     def _late(self, arrived: Arrived, series: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Which readings are older than the newest of their series in the frames before theirs. A clock that is wrong
