@@ -138,7 +138,7 @@ def check_not_vacuous(witness: Witness, rounds: int) -> None:
     assert min(witness.confirmed.values()) > rounds
 
 
-def test_killed_at_any_moment(tmp_path: Path) -> None:
+def test_mistake_03_killed_at_any_moment_nothing_is_left_pending(tmp_path: Path) -> None:
     check_not_vacuous(kill_and_check(tmp_path, 6, 1 << 30, 1), 6)
 
 
