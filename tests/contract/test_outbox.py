@@ -12,8 +12,8 @@ from sonde.testing.outbox_contract import MakeOutbox, OutboxContract
 
 class TestMemory(OutboxContract):
     @pytest.fixture
-    def make(self) -> Iterator[MakeOutbox]:
-        yield lambda limit: MemoryOutbox(limit_bytes=limit)
+    def make(self) -> MakeOutbox:
+        return lambda limit: MemoryOutbox(limit_bytes=limit)
 
 
 class TestSqlite(OutboxContract):
