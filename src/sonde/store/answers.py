@@ -164,7 +164,7 @@ class Answers:
             except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, ValueError, TypeError) as error:
                 if running.stopped:
                     raise Retry(f"the query was stopped: {running.stopped}", hint="Ask for less at once") from None
-                if isinstance(error, duckdb.Error):
+                if isinstance(error, duckdb.OperationalError) and not isinstance(error, duckdb.ProgrammingError):
                     raise
                 raise Invalid(Problem(None, "sql", without_paths(str(error)))) from None
 

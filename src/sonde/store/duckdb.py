@@ -20,12 +20,12 @@ import structlog
 
 from sonde.changes import Changes, State
 from sonde.clock import Clock, SystemClock
-from sonde.errors import Damaged, Retry
+from sonde.errors import Damaged, Invalid, Retry
 from sonde.question import Answer, Question
 from sonde.store import parts, restoring
 from sonde.store.answers import Answers
 from sonde.store.comparison import differences
-from sonde.store.engine import Connection, Engine, fetch
+from sonde.store.engine import TROUBLE, Connection, Engine, fetch
 from sonde.store.guard import Watch
 from sonde.store.housekeeping import Housekeeping, Limits, Reached
 from sonde.store.layout import Layout, widths_sql
@@ -134,8 +134,9 @@ class DuckStore:
         seen = self._housekeeping.begin_question()
         try:
             return self._answers.ask(question)
-        except Damaged:
-            self.verify_parts()
+        except (Damaged, Invalid) as error:
+            if isinstance(error, Damaged) or TROUBLE.search(error.message):
+                self.verify_parts()  # names the part, if it is one
             raise
         finally:
             self._housekeeping.end_question(seen)
@@ -148,6 +149,9 @@ class DuckStore:
             return self._housekeeping.step()
         except duckdb.Error as error:
             self._engine.refuse(error)
+        except Damaged:
+            self.verify_parts()
+            raise
         except OSError as error:
             raise Retry(
                 f"the store's disk is full or cannot be written ({error})", hint="Free some space", after=5.0
@@ -188,11 +192,19 @@ class DuckStore:
             with self._engine.transaction(cursor):
                 restoring.prepare_tables(cursor, str(self._engine.file))
                 layout = parts.read_layout(cursor, self._folder)
-                restoring.show(cursor, layout)
-            for part in layout.parts:
-                parts.check_size(self._parts, part)
+                for part in layout.parts:
+                    parts.check_size(self._parts, part)
+                self._show(cursor, layout)
             self._widths.update(fetch(cursor, widths_sql(layout))["width"].to_pylist())
             return layout
+
+    def _show(self, cursor: Connection, layout: Layout) -> None:
+        try:
+            restoring.show(cursor, layout)
+        except duckdb.Error:
+            for part in layout.parts:
+                parts.check_content(self._parts, part)
+            raise
 
     def _count(self) -> None:
         number = self._housekeeping.layout.readings[-1]

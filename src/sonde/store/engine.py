@@ -10,7 +10,7 @@ from typing import Final, NoReturn, cast
 import duckdb
 import pyarrow as pa
 
-from sonde.errors import Damaged, Invalid, Problem, Retry, SondeError
+from sonde.errors import Damaged, Hold, Retry, SondeError
 
 Connection = duckdb.DuckDBPyConnection
 Parameters = Mapping[str, object] | Sequence[object] | None
@@ -18,6 +18,8 @@ Parameters = Mapping[str, object] | Sequence[object] | None
 _DISK: Final = re.compile(
     r"no space left|file too large|quota|too many open files|read-only file system|could not (write|fsync)", re.I
 )
+TROUBLE: Final = re.compile(r"parquet|thrift|tprotocol|zstd|decompress|corrupt|checksum|metadata block", re.I)
+"""What DuckDB's errors speak of when a file does not hold what was written to it."""
 _PATH: Final = re.compile(r"(/[^\s'\"/]+)+/(?=[^\s'\"/]+)")
 
 
@@ -168,13 +170,17 @@ class Engine:
                 meant = Damaged(f"the store cannot be read ({text})", file=str(self.file), offset=0)
             case duckdb.FatalException() | duckdb.InternalException():
                 meant = Retry(f"the database gave up and is opened again ({text})", after=1.0)
+            case _ if TROUBLE.search(text):
+                meant = Damaged(f"the store cannot be read ({text})", file=str(self.file), offset=0)
             case _:
-                meant = Invalid(Problem(None, "sql", text))
+                meant = Hold(
+                    f"the store's database refused what it should have done ({text})", hint="Rebuild the store"
+                )
         return meant
 
     def _refused_to_open(self, error: duckdb.Error) -> SondeError:
         text = str(error)
-        if "Could not set lock" in text or "Conflicting lock" in text:
+        if isinstance(error, duckdb.ConnectionException) or "Could not set lock" in text or "Conflicting lock" in text:
             return Retry(f"another program has {self.file} open", hint="Ask its server, or stop it")
         if isinstance(error, duckdb.IOException) and _DISK.search(text):
             return Retry(f"the store cannot be opened ({text})", hint="Free some space", after=5.0)
