@@ -1,5 +1,7 @@
 """``sonde up``: everything in one process."""
 
+import os
+import sys
 import time
 from typing import Annotated
 
@@ -49,8 +51,9 @@ def up(
             screen.say(Text("stopping", "dim"))
         finally:
             in_time = running.stop()
-    if not in_time:
-        raise typer.Exit(1)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if in_time else 1)  # all is closed; what libraries would still tidy up, and complain of, ends with us
 
 
 def _greet(screen: Screen, up: Up) -> None:
