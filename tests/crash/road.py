@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 START_TIME = 1_790_000_000_000_000
 
@@ -43,6 +43,15 @@ class Up:
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.token = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whatever happened, nothing stays behind."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
 
     def start(self) -> None:
         command = [sys.executable, "-m", "sonde", "up", "--data", str(self.data), "--port", str(self.port), "--plain"]
