@@ -15,10 +15,9 @@ from sonde.moment import EARLIEST, FIRST_YEAR, LAST_YEAR, LATEST, format_time
 from sonde.reading import NAMES, SCHEMA, Batch, Kind, Quality, label_text
 from sonde.sink import names
 from sonde.sink.limits import Limits
-from sonde.sink.values import shown, what_is_wrong
+from sonde.sink.values import INTEGERS, shown, what_is_wrong
 
 _OPTIONAL: Final = ("site", "zone")
-_INTEGERS: Final = range(-(2**63), 2**63)
 _EXACT: Final = 2.0**53
 _decode_labels: Final = msgspec.json.Decoder(dict[str, str]).decode
 _decode_json: Final = msgspec.json.Decoder().decode
@@ -160,7 +159,7 @@ def _text_wrong(kind: int, text: str, number: float, limits: Limits) -> str | No
     except (ValueError, RecursionError):
         return f"{shown(text)} is not {'an integer' if kind == Kind.INTEGER else 'JSON'}"
     if kind == Kind.INTEGER:
-        return None if value in _INTEGERS and float(value) == number else f"{shown(text)} is not the integer in value"
+        return None if value in INTEGERS and float(value) == number else f"{shown(text)} is not the integer in value"
     if not isinstance(value, list | dict):
         return "JSON here is an array or an object; other values have kinds of their own"
     return what_is_wrong(value, limits)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ from sonde.reading import TIME, Batch, Value
 Texts: TypeAlias = Sequence[str] | pa.Array
 Moments: TypeAlias = list[Micros] | npt.NDArray[np.int64]
 
-NO_LABELS = "{}"
+NO_LABELS: Final = "{}"
+_FEW: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -41,16 +42,31 @@ class Columns:
         rows = len(self)
         times = self.times if isinstance(self.times, np.ndarray) else np.array(self.times, np.int64)
         return Batch.build(
-            device=self.devices,
-            metric=self.metrics,
-            site=self.sites if len(self.sites) else "",
-            zone=self.zones if len(self.zones) else "",
-            labels=self.labels or NO_LABELS,
+            device=_encoded(self.devices),
+            metric=_encoded(self.metrics),
+            site=_encoded(self.sites, rows),
+            zone=_encoded(self.zones, rows),
+            labels=_encoded(self.labels, rows, NO_LABELS),
             time=pa.array(times).view(TIME),
             value=self.values,
             quality=self.qualities or 0,
             event_id=self.ids or ([None] * rows if rows == 0 else None),
         )
+
+
+def _encoded(names: Texts, rows: int = 0, absent: str = "") -> pa.Array:
+    """Names as indices and a dictionary. Few of them are encoded here: Arrow's own way would let go of the interpreter's
+    lock each time, and waiting to have it again costs more than the work."""
+    if isinstance(names, pa.Array):
+        return names
+    if not len(names):
+        indices, names = np.zeros(rows, np.int32), [absent]
+        return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(names, pa.string()))
+    if len(names) > _FEW:
+        return pa.array(names, pa.string()).dictionary_encode()
+    codes: dict[str, int] = {}
+    indices = np.array([codes.setdefault(name, len(codes)) for name in names], np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(list(codes), pa.string()))
 
 
 @dataclass(slots=True)

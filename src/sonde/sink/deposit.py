@@ -11,7 +11,7 @@ from sonde.errors import Retry
 from sonde.reading import Batch
 from sonde.sink.columns import Columns
 
-Answer: TypeAlias = "asyncio.Future[None] | concurrent.futures.Future[None]"
+Answer: TypeAlias = asyncio.Future[None] | concurrent.futures.Future[None]
 
 Entries: TypeAlias = Callable[[], Sequence[Entry]]
 

@@ -15,7 +15,7 @@ import msgspec
 from sonde.clock import Micros
 from sonde.errors import Invalid, Problem, TooLarge, Unsupported
 from sonde.ports import Telemetry
-from sonde.sink import alike, arrow, columnar, objects, syntax
+from sonde.sink import alike, arrow, columnar, objects, single, syntax
 from sonde.sink.columns import Received
 from sonde.sink.compression import decompress
 from sonde.sink.limits import Limits
@@ -65,6 +65,8 @@ def _read_json(body: bytes, now: Micros, limits: Limits) -> Received:
         return received
     try:
         thing = _decode(body)
+        if type(thing) is dict and (received := single.read(body, thing, now, limits)) is not None:
+            return received
         whole = syntax.texts_in(body) == syntax.texts_of(thing)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         whole = False

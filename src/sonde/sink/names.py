@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,11 @@ def what_is_wrong(name: str, *, may_be_empty: bool = False) -> str | None:
     return None
 
 
+def known(name: Any) -> bool:
+    """Whether ``name`` is text that was found good before, or empty."""
+    return type(name) is str and (name in _good or not name)
+
+
 def all_good(names: Iterable[str], *, may_be_empty: bool = False) -> bool:
     """Whether all of ``names`` can be names; looks closely only at those that are new."""
     for name in names:
@@ -37,7 +42,7 @@ def all_good(names: Iterable[str], *, may_be_empty: bool = False) -> bool:
         if what_is_wrong(name, may_be_empty=may_be_empty) is not None:
             return False
         if name:
-            _remember(name)
+            remember(name)
     return True
 
 
@@ -64,7 +69,8 @@ def labels_wrong(labels: Mapping[str, str], max_bytes: int) -> str | None:
     return None if size <= max_bytes else f"they have {size} bytes as JSON; at most {max_bytes} are allowed"
 
 
-def _remember(name: str) -> None:
+def remember(name: str) -> None:
+    """``name`` was found good: it need not be looked at again."""
     if len(_good) >= _REMEMBERED:
         _good.clear()
     _good.add(name)

@@ -109,6 +109,8 @@ class _Reading:
         wrong = names.what_is_wrong(name, may_be_empty=optional)
         if wrong is not None:
             raise self._bad(column, wrong)
+        if column != "event_id":
+            names.remember(name)
         return name
 
     def _event_id(self) -> str | None:

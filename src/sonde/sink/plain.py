@@ -14,12 +14,10 @@ from sonde.reading import Batch, Quality, label_text
 from sonde.sink import names, syntax, times
 from sonde.sink.columns import Columns
 from sonde.sink.limits import Limits
-from sonde.sink.values import what_is_wrong
+from sonde.sink.values import INTEGERS, what_is_wrong
 
 FEW: Final = 256
 """Up to so many readings stay Python values, to be joined with those of other requests."""
-
-_INTEGERS: Final = range(-(2**63), 2**63)
 
 
 class _Doubt(Exception):
@@ -77,7 +75,7 @@ class Plain:
         types = set(map(type, values))
         if int in types:
             integers = [v for v in values if type(v) is int]
-            _sure(None, min(integers) in _INTEGERS and max(integers) in _INTEGERS)
+            _sure(None, min(integers) in INTEGERS and max(integers) in INTEGERS)
         _sure(None, type(None) not in types or "quality" in self._given)
         for kind in types & {str, list, dict}:
             for value in values:

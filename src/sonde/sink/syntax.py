@@ -15,6 +15,7 @@ from sonde.errors import Invalid, Problem
 from sonde.sink.objects import Twice
 from sonde.sink.values import shown
 
+_SMALL: Final = 4096
 _QUOTE: Final = ord('"')
 _ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
@@ -26,6 +27,8 @@ def texts_in(body: bytes) -> int:
     """How many texts, keys among them, stand in ``body``, which is valid JSON."""
     if b"\\" in body:
         body = _ESCAPE.sub(b"", body)
+    if len(body) < _SMALL:
+        return body.count(b'"') // 2
     return int(np.count_nonzero(np.frombuffer(body, np.uint8) == _QUOTE)) // 2
 
 

@@ -3,7 +3,9 @@
 What is not plain sailing gives ``None``, and the reading-by-reading way (:mod:`sonde.sink.objects`) finds out why.
 """
 
+import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -20,6 +22,8 @@ Times: TypeAlias = npt.NDArray[np.int64]
 
 # A number's unit follows from its size: below this bound, so many microseconds each.
 _UNITS: Final = ((1e11, 1_000_000), (1e14, 1_000), (1e17, 1))
+_USUAL: Final = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3}|\.\d{6})?Z", re.ASCII)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLON, _Z = ord(":"), ord("Z")
 _SHORTEST: Final = len("2026-01-01T00:00:00Z")
 _SECONDS_AT: Final = len("2026-01-01T00:00")
@@ -36,13 +40,23 @@ def from_number(number: float) -> Micros:
 def exact(given: Any) -> Micros:
     """The moment that one value stands for; :class:`Invalid` if it is none that is allowed."""
     if type(given) is str:
-        return parse_time(given)
+        return _usual(given) if _USUAL.fullmatch(given) else parse_time(given)
     if type(given) is not int and type(given) is not float:
         raise _invalid(f"it is {kind_of(given)}; write RFC 3339 with an offset, or a number")
     moment = from_number(given) if 0 <= given < 1e30 else -1
     if not EARLIEST <= moment < LATEST:
         raise _invalid(f"{shown(given)} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
     return moment
+
+
+def _usual(text: str) -> Micros:
+    """The same as ``parse_time`` for the most usual way of writing a time, in half the time."""
+    try:
+        since = datetime.fromisoformat(text) - _EPOCH
+    except ValueError:
+        return parse_time(text)  # which says what is wrong
+    moment = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return moment if EARLIEST <= moment < LATEST else parse_time(text)
 
 
 def from_numbers(numbers: Sequence[float]) -> Times | None:

@@ -8,7 +8,7 @@ import msgspec
 from sonde.reading import Kind, Value
 from sonde.sink.limits import Limits
 
-_INTEGERS: Final = range(-(2**63), 2**63)
+INTEGERS: Final = range(-(2**63), 2**63)
 _KINDS: Final = {
     float: "a number",
     int: "a number",
@@ -43,7 +43,7 @@ def what_is_wrong(value: Any, limits: Limits) -> str | None:
         case float():
             return None if math.isfinite(value) else "it is not a finite number"
         case int():
-            return None if value in _INTEGERS else f"{shown(value)} is not in -2^63 to 2^63 - 1; send it as text"
+            return None if value in INTEGERS else f"{shown(value)} is not in -2^63 to 2^63 - 1; send it as text"
         case str():
             return _wrong_text(value, limits)
         case list() | dict():

@@ -1,0 +1,284 @@
+"""An HTTP server that a slow, greedy or clumsy client cannot harm: uvicorn, with the limits that it lacks.
+
+Times are deadlines: a byte now and then does not move them. One look at all connections every half second costs less
+than a timer for each request.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from sonde.errors import Hold
+from sonde.problem import MEDIA_TYPE, problem_json
+from sonde.transport.http import App
+
+Waiting: TypeAlias = Literal["headers", "body", "an answer to be read", "another request"]
+
+_TICKS: Final = 5  # of uvicorn's tenth of a second, between two looks at the connections
+_BACKLOG: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What one server takes of its clients. Times in seconds."""
+
+    header_seconds: float = 10.0
+    body_seconds: float = 30.0
+    answer_seconds: float = 60.0
+    idle_seconds: float = 75.0
+    connections: int = 2_000
+    headers: int = 100
+    header_bytes: int = 32 << 10
+    url_bytes: int = 8 << 10
+    grace_seconds: int = 8  # for requests under way when the server stops
+
+
+class _Refused(Exception):
+    """Raised through the parser, to stop it."""
+
+
+class _Joining:
+    """A transport that sends what is written in one turn of the loop at once: a head and its body are one packet."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self._held.append(data)
+        if len(self._held) == 1:
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        if self._held:
+            held, self._held = self._held, []
+            if not self._transport.is_closing():
+                self._transport.write(held[0] if len(held) == 1 else b"".join(held))
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection. ``due`` is when what it is waiting for must be there; ``waiting_for`` says what that is."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        guard: Guard,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.due: float | None = None
+        self.waiting_for: Waiting = "headers"
+        self._guard = guard
+        self._began = False
+        self._unparsed = 0
+        self._headers_size = 0
+        self._refusal: tuple[int, str] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(cast(asyncio.Transport, _Joining(transport, self.loop)))
+        if len(self.connections) > self._guard.connections:
+            self.refuse(503, "too many connections", retry_after=5)
+            return
+        self._wait_for("headers", self._guard.header_seconds)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self.waiting_for == "another request":
+            self._wait_for("headers", self._guard.header_seconds)
+        self._unparsed += len(data)
+        super().data_received(data)
+        if self.waiting_for == "headers" and self._unparsed > self._guard.header_bytes + self._guard.url_bytes:
+            self.refuse(431, f"the headers have more than {self._guard.header_bytes} bytes")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._headers_size = 0
+        self._began = True
+        if self.waiting_for != "headers":
+            self._wait_for("headers", self._guard.header_seconds)
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > self._guard.url_bytes:
+            self._stop(414, f"the URL has more than {self._guard.url_bytes} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._headers_size += len(name) + len(value)
+        if len(self.headers) > self._guard.headers:
+            self._stop(431, f"there are more than {self._guard.headers} headers")
+        if self._headers_size > self._guard.header_bytes:
+            self._stop(431, f"the headers have more than {self._guard.header_bytes} bytes")
+
+    def on_headers_complete(self) -> None:
+        self._wait_for("body", self._guard.body_seconds)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self.due = None
+        self._began = False
+        self._unparsed = 0
+        super().on_message_complete()
+        if self.cycle is not None and self.cycle.response_complete:  # it was answered before it was whole
+            self._wait_for("another request", self._guard.idle_seconds)
+
+    def on_response_complete(self) -> None:
+        """As its parent does, without a timer for each response."""
+        self.server_state.total_requests += 1
+        cast(_Joining, self.transport).flush()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif not self._began:
+            self._wait_for("another request", self._guard.idle_seconds)
+
+    def overdue(self, now: float) -> None:
+        """Close the connection if it has kept us waiting for too long."""
+        if self.due is None or now < self.due or self.transport is None:
+            return
+        if self.waiting_for == "an answer to be read" or self.transport.is_closing():
+            self.transport.abort()
+        elif self.waiting_for == "another request" or not (self._unparsed or self._began):
+            self.transport.close()
+        else:
+            self.refuse(408, f"the {self.waiting_for} took too long to arrive")
+
+    def send_400_response(self, msg: str) -> None:
+        status, why = self._refusal or (400, "this is not HTTP/1.1 as it should be")
+        self.refuse(status, why)
+
+    def refuse(self, status: int, why: str, *, retry_after: int | None = None) -> None:
+        """Answer without asking the app, and close."""
+        answered = self.waiting_for == "body" and self.cycle is not None and self.cycle.response_started
+        content = problem_json(status, why)
+        retry = b"retry-after: %d\r\n" % retry_after if retry_after is not None else b""
+        head = b"content-type: %s\r\ncontent-length: %d\r\n%sconnection: close\r\n\r\n"
+        if not answered:
+            self.transport.write(STATUS_LINE[status] + head % (MEDIA_TYPE.encode(), len(content), retry) + content)
+        self._wait_for("an answer to be read", self._guard.answer_seconds)
+        self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait_for("an answer to be read", self._guard.answer_seconds)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.waiting_for == "an answer to be read" and not self.transport.is_closing():
+            self.due = None
+
+    def _wait_for(self, what: Waiting, seconds: float) -> None:
+        self.waiting_for = what
+        self.due = self.loop.time() + seconds
+
+    def _stop(self, status: int, why: str) -> None:
+        self._refusal = status, why
+        raise _Refused
+
+
+class Server(uvicorn.Server):
+    """A server that listens already, and runs with :meth:`run_until_stopped`. It leaves signals to its caller."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        super().__init__(config)
+        self._listener = listener
+        self.host, self.port = listener.getsockname()[:2]
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.config.is_ssl else 'http'}://{host}:{self.port}"
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self.server_state.connections)
+
+    async def run_until_stopped(self) -> None:
+        """Serve until :meth:`stop`; then finish the requests under way, for as long as the guard allows."""
+        await self.serve(sockets=[self._listener])
+
+    def stop(self) -> None:
+        """Take no more connections, and end. Safe from a signal handler and from any thread."""
+        self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, GuardedProtocol):
+                    connection.overdue(now)
+        return await super().on_tick(counter)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+_GUARD: Final = Guard()
+
+
+def serve(app: App, host: str, port: int, *, guard: Guard = _GUARD, **options: Any) -> Server:
+    """A server for ``app`` that listens at once; port 0 takes a free one. ``options`` are uvicorn's, for TLS and
+    WebSockets. :class:`Hold` if nobody can listen there."""
+    config = uvicorn.Config(
+        app,
+        **{
+            "http": partial(GuardedProtocol, guard=guard),
+            "ws": "none",
+            "lifespan": "off",
+            "log_config": None,
+            "access_log": False,
+            "server_header": False,
+            "proxy_headers": False,
+            "timeout_graceful_shutdown": guard.grace_seconds,
+            "backlog": _BACKLOG,
+            **options,
+        },
+    )
+    return Server(config, _listen(host, port))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise Hold(
+            f"cannot listen at {host} port {port} ({error.strerror or error})",
+            hint="Name another with --host and --port, or stop the program that is there",
+        ) from None
+    return listener
