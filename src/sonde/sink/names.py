@@ -41,8 +41,7 @@ def all_good(names: Iterable[str], *, may_be_empty: bool = False) -> bool:
             continue
         if what_is_wrong(name, may_be_empty=may_be_empty) is not None:
             return False
-        if name:
-            remember(name)
+        remember(name)
     return True
 
 
@@ -70,7 +69,9 @@ def labels_wrong(labels: Mapping[str, str], max_bytes: int) -> str | None:
 
 
 def remember(name: str) -> None:
-    """``name`` was found good: it need not be looked at again."""
+    """``name`` was found good: it need not be looked at again. (An empty one is good in some places only.)"""
+    if not name:
+        return
     if len(_good) >= _REMEMBERED:
         _good.clear()
     _good.add(name)

@@ -63,12 +63,14 @@ def readings_in(body: bytes) -> Iterator[Any]:
 
 
 def lines_in(body: bytes) -> Iterator[Any]:
-    """The same for NDJSON: a reading a line, empty lines left out."""
-    for index, line in enumerate(line for line in _text(body).split("\n") if line.strip(" \t\r")):
-        thing, end = _one(line, _skip(line, 0), index)
-        if _skip(line, end) != len(line):
-            raise _syntax(index, "something follows the reading in its line; NDJSON has one a line")
-        yield thing
+    """The same for NDJSON: a reading a line, empty lines left out. Several in a line are taken too."""
+    index = 0
+    for line in _text(body).split("\n"):
+        at = _skip(line, 0)
+        while at < len(line):
+            thing, at = _one(line, at, index)
+            yield thing
+            at, index = _skip(line, at), index + 1
 
 
 def _array(text: str, at: int) -> Iterator[Any]:
