@@ -110,6 +110,14 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.waiting_for == "headers" and self._unparsed > self._guard.header_bytes + self._guard.url_bytes:
             self.refuse(431, f"the headers have more than {self._guard.header_bytes} bytes")
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """A client that has said all it will say still wants its answer."""
+        asked = self.cycle is not None and not self.cycle.response_complete and not self._began
+        if asked and self.scheme == "http":
+            self.cycle.keep_alive = False
+            return True
+        return False
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._headers_size = 0
