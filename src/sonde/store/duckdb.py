@@ -21,6 +21,7 @@ import structlog
 from sonde.changes import Changes, State
 from sonde.clock import Clock, SystemClock
 from sonde.errors import Damaged, Invalid, Retry
+from sonde.metrics import Metrics
 from sonde.question import Answer, Question
 from sonde.store import parts, restoring
 from sonde.store.answers import Answers
@@ -58,12 +59,14 @@ class DuckStore:
         window_rows: int = 500_000,
         checkpoint_seconds: float = 60.0,
         clock: Clock | None = None,
+        metrics: Metrics | None = None,
         file: str = FILE,
         tidies: bool = True,
         reached: Reached = lambda _: None,
     ) -> None:
         self.path, self.log, self.file = path, log, file
         self._clock = clock or SystemClock()
+        self._metrics = metrics or Metrics()
         self._widths: set[int] = set()
         parts_folder = restoring.prepare_folders(path) if path is not None else None
         if path is not None:
@@ -72,7 +75,9 @@ class DuckStore:
         try:
             layout = self._prepare()
             limits = Limits(hot_rows, hot_seconds, window_rows, checkpoint_seconds)
-            self._housekeeping = Housekeeping(self._engine, path or Path(), log, layout, limits, self._clock, reached)
+            self._housekeeping = Housekeeping(
+                self._engine, path or Path(), log, layout, limits, self._clock, self._metrics, reached
+            )
             self._housekeeping.tidies = tidies and path is not None
             self._count()
             self._housekeeping.sweep()
@@ -92,6 +97,7 @@ class DuckStore:
         file: str = FILE,
         tidies: bool = True,
         clock: Clock | None = None,
+        metrics: Metrics | None = None,
         memory_limit: str = "256MB",
         hot_rows: int = 4_000_000,
         hot_seconds: float = 3600.0,
@@ -105,6 +111,7 @@ class DuckStore:
             file=file,
             tidies=tidies,
             clock=clock,
+            metrics=metrics,
             memory_limit=memory_limit,
             hot_rows=hot_rows,
             hot_seconds=hot_seconds,
@@ -255,5 +262,5 @@ class DuckStore:
         self._housekeeping.stop()
         self._engine.close()
         self._engine.open()
-        self._housekeeping.layout = self._prepare()
+        self._housekeeping.use(self._prepare())
         self._count()

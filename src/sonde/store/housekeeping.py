@@ -17,6 +17,7 @@ import pyarrow as pa
 import structlog
 
 from sonde.clock import DAY, Clock
+from sonde.metrics import Metrics
 from sonde.store import checkpoint
 from sonde.store.engine import Connection, Engine, fetch
 from sonde.store.layout import Content, Layout, Part, rows_in
@@ -46,11 +47,20 @@ class Housekeeping:
     """
 
     def __init__(
-        self, engine: Engine, folder: Path, log: str, layout: Layout, limits: Limits, clock: Clock, reached: Reached
+        self,
+        engine: Engine,
+        folder: Path,
+        log: str,
+        layout: Layout,
+        limits: Limits,
+        clock: Clock,
+        metrics: Metrics,
+        reached: Reached,
     ) -> None:
         self._engine, self._log, self._limits, self._clock, self._reached = engine, log, limits, clock, reached
         self._parts, self._checkpoints = folder / "parts", folder / "checkpoints"
-        self.layout = layout
+        self._metrics = metrics
+        self.use(layout)
         self.writing = threading.RLock()
         self.hot_rows = 0
         self.tidies = True
@@ -63,6 +73,12 @@ class Housekeeping:
         self._seeing = threading.Lock()
         self._began: dict[int, int] = {}  # layout version → questions that may still see it
         self._retired: list[tuple[int, str]] = []  # last layout version that has it, file
+
+    def use(self, layout: Layout) -> None:
+        """From now on everything lies as ``layout`` says."""
+        self.layout = layout
+        self._metrics.parts.set(len(layout.parts))
+        self._metrics.part_bytes.set(sum(part.bytes for part in layout.parts))
 
     def step(self) -> bool:
         """One piece of work; whether there was any. After an error the next call begins anew."""
@@ -121,7 +137,8 @@ class Housekeeping:
                 cursor.execute("; ".join(statements))
                 self._show(cursor, changed)
             self._reached("rolled")
-            self.layout, self.hot_rows, self._rolled_at = changed, 0, self._clock.monotonic()
+            self.use(changed)
+            self.hot_rows, self._rolled_at = 0, self._clock.monotonic()
             self._begin_snapshot()
 
     def _is_due(self) -> bool:
@@ -140,7 +157,7 @@ class Housekeeping:
         self._snapshot.execute("select count(*) from store.progress").fetchall()
 
     def _seal(self, content: Content, number: int) -> None:
-        with self._engine.cursor() as cursor:
+        with self._metrics.seal_seconds.time(), self._engine.cursor() as cursor:
             first, following = (
                 _number(
                     cursor, f"select first_offset from store.generations where content = '{content}' and number = {n}"
@@ -167,7 +184,7 @@ class Housekeeping:
                     cursor.execute(f"drop table {generation(content, number)}")
                     self._show(cursor, changed)
                     self._reached("registering")
-                self.layout = changed
+                self.use(changed)
         self._reached("sealed")
         _log.info("generation_sealed", content=content, parts=len(written), rows=sum(p.rows for p in written))
 
@@ -190,7 +207,7 @@ class Housekeeping:
                     list_parts(cursor, [merged])
                     self._show(cursor, changed)
                     self._reached("registering")
-                self.layout = changed
+                self.use(changed)
                 self._retired += [(layout.version, name) for name in names]
                 self._untidy = True
         self._reached("merged")
