@@ -52,7 +52,7 @@ class Processor:
         clock: Clock | None = None,
         metrics: Metrics | None = None,
         max_readings: int = 250_000,
-        linger: float = 0.15,
+        linger: float = 0.25,
         dedupe_days: float = 7.0,
         dedupe_max: int = 1_000_000,
     ) -> None:
