@@ -49,7 +49,7 @@ class Storage:
         self._record: Callable[[Sequence[Entry]], None] = lambda entries: None
         self._trouble: dict[str, str] = {}  # by thread: what keeps it from its work
         self.processor: Processor | None = None
-        truth = open_truth(directory, settings)
+        truth = open_truth(directory, settings, metrics)
         self.log = truth.log
         self._need: Need | None = truth.need
         self._store: DuckStore | None = truth.store if truth.need is None else None
@@ -170,7 +170,7 @@ class Storage:
             set_store_aside(self._directory)
             forget_identities(self.identities)
             self._need = replace(self._need, other_log=False)
-        return open_store(self._directory, self._settings, self.log.id, restore=self.log)
+        return open_store(self._directory, self._settings, self.log.id, restore=self.log, metrics=self._metrics)
 
     def _catch_up(self, store: DuckStore) -> None:
         offset = rebuild(

@@ -15,6 +15,7 @@ from sonde.config import Settings
 from sonde.directory import DataDirectory
 from sonde.errors import Damaged, Hold, Retry
 from sonde.log.segments import SegmentLog, read_id
+from sonde.metrics import Metrics
 from sonde.process.rebuild import Standing, standing
 from sonde.store.duckdb import FILE, DuckStore
 
@@ -49,6 +50,7 @@ def open_store(
     restore: SegmentLog | None = None,
     file: str = FILE,
     tidies: bool = True,
+    metrics: Metrics | None = None,
 ) -> DuckStore:
     """The store that follows ``log``; from its newest checkpoint if it is to be restored. :class:`Damaged`."""
     hot = settings.store
@@ -63,6 +65,7 @@ def open_store(
             memory_limit=memory,
             hot_rows=hot.hot_readings,
             hot_seconds=hot.hot_time,
+            metrics=metrics,
         )
     return DuckStore(
         directory.store,
@@ -72,17 +75,23 @@ def open_store(
         memory_limit=memory,
         hot_rows=hot.hot_readings,
         hot_seconds=hot.hot_time,
+        metrics=metrics,
     )
 
 
 def try_store(
-    directory: DataDirectory, settings: Settings, log: str, *, tidies: bool = True
+    directory: DataDirectory,
+    settings: Settings,
+    log: str,
+    *,
+    tidies: bool = True,
+    metrics: Metrics | None = None,
 ) -> tuple[DuckStore | None, Need | None]:
     """The store, or why it has to be made again. :class:`Hold` if another program does not let go of it."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            return open_store(directory, settings, log, tidies=tidies), None
+            return open_store(directory, settings, log, tidies=tidies, metrics=metrics), None
         except Damaged as error:
             return None, Need("damaged", str(error))
         except Retry as error:
@@ -91,11 +100,11 @@ def try_store(
             time.sleep(0.1)
 
 
-def open_truth(directory: DataDirectory, settings: Settings) -> Truth:
+def open_truth(directory: DataDirectory, settings: Settings, metrics: Metrics) -> Truth:
     """Open both. :class:`Damaged` if the log is damaged where no store knows better, :class:`InUse`, :class:`Retry`."""
     path = log_path(directory, settings)
     known = read_id(path) if path.is_dir() else None
-    store, need = try_store(directory, settings, known) if known else (None, None)
+    store, need = try_store(directory, settings, known, metrics=metrics) if known else (None, None)
     state = store.load() if store else None
     try:
         log = SegmentLog(path, stored=_stored(state, known), segment_bytes=settings.log.segment)
@@ -112,7 +121,7 @@ def open_truth(directory: DataDirectory, settings: Settings) -> Truth:
             store.close()
         raise
     if need is None and store is None:  # the log is new
-        store, need = try_store(directory, settings, log.id)
+        store, need = try_store(directory, settings, log.id, metrics=metrics)
         state = store.load() if store else None
     if store is not None and state is not None:
         found = standing(state, log)
