@@ -212,7 +212,7 @@ def _values(values: Sequence[Value]) -> tuple[pa.Array, pa.Array, pa.Array]:
     rows = len(values)
     types = set(map(type, values))
     if types == {float}:
-        return pa.repeat(pa.scalar(0, pa.int8()), rows), pa.array(values, pa.float64()), pa.nulls(rows, pa.string())
+        return pa.array(np.zeros(rows, np.int8)), pa.array(values, pa.float64()), pa.nulls(rows, pa.string())
     if types <= {float, int}:
         try:
             numbers = pa.array(values, pa.float64())
