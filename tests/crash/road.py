@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 START_TIME = 1_790_000_000_000_000
 
@@ -53,13 +54,17 @@ class Up:
         if self._process is not None and self._process.poll() is None:
             self.kill()
 
-    def start(self) -> None:
-        command = [sys.executable, "-m", "sonde", "up", "--data", str(self.data), "--port", str(self.port), "--plain"]
+    def start(self, lines: IO[bytes] | None = None) -> None:
+        """``lines`` takes what it prints instead of ``output``."""
         with self.output.open("ab") as output:
-            self._process = subprocess.Popen([*command, *self._options], stdout=output, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(self._command(), stdout=lines or output, stderr=subprocess.STDOUT)
         wait_for(self._ready, "sonde up answering again (I4)")
         if not self.token:
             self.token = create_token(self.data, "test", "--scope", "admin")
+
+    def _command(self) -> list[str]:
+        place = ("--data", str(self.data), "--port", str(self.port))
+        return [sys.executable, "-m", "sonde", "up", *place, "--plain", *self._options]
 
     def _ready(self) -> bool:
         assert self._process is not None
@@ -69,6 +74,31 @@ class Up:
         except OSError:
             return False
 
+    def refuse_to_start(self, seconds: float = 20.0) -> str:
+        """Start it where it must not run: it ends by itself, with 1 and without a traceback; what it said."""
+        before = self.said()
+        with self.output.open("ab") as output:
+            done = subprocess.run(self._command(), stdout=output, stderr=output, timeout=seconds, check=False)
+        said = self.said()[len(before) :]
+        assert done.returncode == 1, (done.returncode, said)
+        assert "Traceback" not in said, said
+        return said
+
+    def said(self) -> str:
+        """All that it wrote so far."""
+        return self.output.read_text() if self.output.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it has in memory."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
     def kill(self) -> None:
         """SIGKILL: nothing is finished, nothing is written any more."""
         assert self._process is not None
@@ -77,23 +107,36 @@ class Up:
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
+        os.kill(self.pid, signal.SIGTERM)
+        return self.wait(15)
+
+    def wait(self, seconds: float) -> int:
+        """Until it has ended; the exit code."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(15)
+        return self._process.wait(seconds)
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        status, _, content = self.ask(method, path, body, headers)
+        return status, content
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        connection = self.connection()
         try:
             all_headers = {"Authorization": f"Bearer {self.token}", **(headers or {})} if self.token else headers or {}
             connection.request(method, path, body, all_headers)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            return answer.status, answer.headers, answer.read()
         except http.client.HTTPException as error:
             raise ConnectionError(str(error)) from error
         finally:
             connection.close()
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
     def sql(self, text: str) -> list[list[Any]]:
         status, body = self.request("POST", "/sql", json.dumps({"sql": text}).encode(), JSON)
@@ -106,8 +149,15 @@ class Up:
         assert status == 200, body
         return json.loads(body)
 
+    def answers(self) -> bool:
+        """Whether there is a store to ask."""
+        status, body = self.request("POST", "/sql", b'{"sql": "select 1"}', JSON)
+        assert status in {200, 503}, body
+        return status == 200
+
     def wait_until_all_is_stored(self) -> None:
-        """Until the processor has come to the end of the log."""
+        """Until the store can be asked, and the processor has come to the end of the log."""
+        wait_for(self.answers, "questions being answered again (I4)", 60)
         wait_for(lambda: self._lag() == 0, "the processor reaching the end of the log (I4)", 60)
 
     def _lag(self) -> float:
@@ -135,6 +185,7 @@ class Client:
     sent: set[int] = field(default_factory=set)
     confirmed: set[int] = field(default_factory=set)
     retried: int = 0
+    busy: list[tuple[int, str | None]] = field(default_factory=list)  # answers that say: later, and their Retry-After
     refusals: list[tuple[int, bytes]] = field(default_factory=list)
 
     def run(self, stop: threading.Event) -> None:
@@ -163,13 +214,15 @@ class Client:
 
     def _try(self, number: int, body: bytes) -> bool:
         try:
-            status, answer = self.up.request("POST", "/telemetry", body, JSON)
+            status, headers, answer = self.up.ask("POST", "/telemetry", body, JSON)
         except OSError:
             return False
         if status == 202:
             self.confirmed.add(number)
             return True
-        if status not in {429, 503}:
+        if status in {429, 503}:
+            self.busy.append((status, headers["Retry-After"]))
+        else:
             self.refusals.append((status, answer))
         return False
 

@@ -7,8 +7,11 @@ end the node stops first, then the server, then the sink, and the store last, so
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self
+
+import structlog
 
 from sonde.access import Access
 from sonde.api.app import create_app
@@ -36,6 +39,7 @@ from sonde.status import Status
 from sonde.transport.http import TelemetryApp
 from sonde.transport.memory import MemoryWire
 
+_log = structlog.get_logger()
 _SWITCH_SECONDS: Final = 0.0005  # many short requests beside long work: threads take turns more often
 _NODE_SECONDS, _SERVER_SECONDS, _DRAIN_SECONDS, _STORE_SECONDS = 2.0, 4.5, 1.5, 1.5  # to stop; 10 in all
 _LAG_SECONDS: Final = 30.0  # a store further behind is not ready
@@ -52,25 +56,27 @@ class Up:
         self._started: Micros = self.clock.now()
         self.directory = DataDirectory.create(path)
         self._lock = self.directory.lock()
-        self._begun = False
+        self._begun = self._announced = False
         self._stop_watching = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
         left_out = {name for name, wanted in (("host", host), ("building", simulator)) if not wanted}
         sensors = {name: s for name, s in settings.sensors.items() if s.kind not in left_out}
-        try:
-            self._open(loaded, sensors)
-        except BaseException:
-            self._lock.release()
-            raise
+        with ExitStack() as undo:
+            undo.callback(self._lock.release)
+            self._open(loaded, sensors, undo)
+            undo.pop_all()
 
-    def _open(self, loaded: Loaded, sensors: Mapping[str, Any]) -> None:
+    def _open(self, loaded: Loaded, sensors: Mapping[str, Any], undo: ExitStack) -> None:
+        """``undo`` is what has to be closed again if this fails half-way."""
         settings, directory, clock, metrics = self.settings, self.directory, self.clock, self.metrics
         ring = open_ring(directory.keys, master_keys(settings.log.encryption_key), log_path(directory, settings) / "id")
         self._control = SqliteControl(directory.control)
+        undo.callback(self._control.close)
         self._access = Access(
             self._control, clock, anonymous=frozenset(settings.auth.anonymous_scopes), metrics=metrics
         )
         self._storage = Storage(directory, settings, ring, metrics, clock)
+        undo.callback(self._storage.stop, _STORE_SECONDS)
         self._log = ReservingLog(self._storage.log, directory.path, settings.log.reserve)
         self._sink = Sink(
             self._log,
@@ -81,6 +87,7 @@ class Up:
             metrics=metrics,
             limits=_limits(settings),
         )
+        undo.callback(self._sink.close)
         api = create_app(
             self._store,
             self._access,
@@ -102,7 +109,7 @@ class Up:
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._storage.start(self._sink.record_now)
         self._listening.start()
-        announce(self.directory, self.url)
+        self._try_to_announce()
         self._begun = True
         self._edge.start()
         self._watcher.start()
@@ -151,6 +158,8 @@ class Up:
         self._stop_watching.set()
         if self._begun:
             self._edge.stop(_NODE_SECONDS)
+        else:
+            self._edge.close()
         in_time = self._listening.stop(_SERVER_SECONDS)
         self._sink.close()
         self._storage.drain(_DRAIN_SECONDS)
@@ -170,9 +179,19 @@ class Up:
         log = [self._log.problem] if self._log.problem else []
         return [*log, *self._storage.problems(), *behind, *self._edge.problems()]
 
+    def _try_to_announce(self) -> None:
+        try:
+            announce(self.directory, self.url)
+            self._announced = True
+        except OSError as error:  # where readings cannot be written this cannot either; commands find us later
+            if not self._begun:
+                _log.warning("server_not_announced", file=str(self.directory.server), problem=str(error))
+
     def _watch(self) -> None:
         while not self._stop_watching.wait(1.0):
             self._log.look()
+            if not self._announced:
+                self._try_to_announce()
             self.metrics.disk_free.set(self._log.free)
             self.metrics.connections.set(self._listening.connections)
 

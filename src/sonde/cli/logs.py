@@ -3,9 +3,11 @@
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import structlog
+
+from sonde.cli.terminal import Enduring
 
 _COLOURS: Final = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _DIM, _END = "\x1b[2m", "\x1b[0m"
@@ -21,7 +23,7 @@ def configure_logs(out: TextIO, *, colours: bool = False, least: int = logging.I
             _Line(colours),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Enduring(out))),
     )
     logging.getLogger().handlers = [_Forward(logging.WARNING)]
 

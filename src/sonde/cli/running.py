@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from sonde.cli.logs import configure_logs, plain_logs
-from sonde.cli.terminal import is_live
+from sonde.cli.terminal import Enduring, is_live
 from sonde.status import Status
 
 REFRESH: Final = 0.5
@@ -52,6 +52,7 @@ class Screen:
     def __init__(self, draw: Draw, *, plain: bool) -> None:
         self._draw = draw
         self._console = Console(highlight=False)
+        self._plain = Enduring(sys.stdout)
         self._live: Live | None = None
         if not plain and is_live(sys.stdout):
             self._live = Live(console=self._console, auto_refresh=False, transient=False, redirect_stderr=False)
@@ -82,7 +83,7 @@ class Screen:
             if self._live is not None:
                 self._console.print(line, soft_wrap=True)  # a link stays in one piece
             else:
-                print(line.plain if isinstance(line, Text) else line, flush=True)
+                print(line.plain if isinstance(line, Text) else line, file=self._plain, flush=True)
 
 
 def run(screen: Screen, status: Callable[[], Status], stop: Stop, failed: Callable[[], BaseException | None]) -> None:

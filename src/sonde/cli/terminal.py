@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TextIO
 
 import typer
 
@@ -40,3 +40,28 @@ def done(text: str) -> None:
     """A command came to its end."""
     mark = typer.style("✓", fg=ACCENT) if is_live(sys.stderr) else "ok:"
     typer.echo(f"{mark} {text}", err=True)
+
+
+class Enduring:
+    """A stream that takes lines though they cannot be written: the disk is full, or whoever read has gone. What runs goes on;
+    how many lines are missing is said when writing is possible again."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lost = 0
+
+    def write(self, text: str) -> int:
+        try:
+            if self._lost and text.strip():
+                self._stream.write(f"({self._lost} lines could not be written)\n")
+                self._lost = 0
+            self._stream.write(text)
+        except (OSError, ValueError):
+            self._lost += text.count("\n")
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):  # it stays in the buffer, which is written first when that is possible again
+            return

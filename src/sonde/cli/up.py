@@ -15,7 +15,8 @@ from sonde.cli.live import StatusTable
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Plain, Sets
 from sonde.cli.running import Screen, Stop, run
 from sonde.cli.settings import load_settings
-from sonde.cli.terminal import ACCENT
+from sonde.cli.terminal import ACCENT, Enduring
+from sonde.errors import Retry
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -51,18 +52,24 @@ def up(
             screen.say(Text("stopping", "dim"))
         finally:
             in_time = running.stop()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        Enduring(stream).flush()
     os._exit(0 if in_time else 1)  # all is closed; what libraries would still tidy up, and complain of, ends with us
 
 
 def _greet(screen: Screen, up: Up) -> None:
     seconds = time.time() - psutil.Process().create_time()
-    link = Running(up.url, 0).sign_in_url(up.sign_in_secret())
     screen.say(
         Text.assemble(("sonde", f"bold {ACCENT}"), f"  ready in {seconds:.1f} s, listening at {up.url}"),
         Text(),
-        Text.assemble(("  sign in  ", "dim"), link, ("  (once)", "dim")),
+        Text.assemble(("  sign in  ", "dim"), *_sign_in(up)),
         Text.assemble(("  docs     ", "dim"), f"{up.url}/docs"),
         Text.assemble(("  data     ", "dim"), str(up.directory.path)),
     )
+
+
+def _sign_in(up: Up) -> tuple[str | tuple[str, str], ...]:
+    try:
+        return Running(up.url, 0).sign_in_url(up.sign_in_secret()), ("  (once)", "dim")
+    except Retry as error:
+        return f"later, with sonde token link: {error}", ""
