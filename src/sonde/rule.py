@@ -189,10 +189,12 @@ WATCHES: Final[Mapping[str, Watch]] = {
 }
 
 BUILDING_RULES: Final = (
-    Rule(id="co2-high", metric="co2", type="above", threshold=1000.0, message="CO2 in {zone} is {value} ppm"),
-    Rule(id="temperature-high", metric="temperature", type="above", threshold=30.0, message="{zone} is at {value} °C"),
+    Rule(id="co2-high", metric="co2", type="above", threshold=1000.0, message="CO2 at {device} is {value} ppm"),
     Rule(
-        id="humidity-high", metric="humidity", type="above", threshold=80.0, message="Humidity in {zone} is {value} %"
+        id="temperature-high", metric="temperature", type="above", threshold=30.0, message="{device} is at {value} °C"
+    ),
+    Rule(
+        id="humidity-high", metric="humidity", type="above", threshold=80.0, message="Humidity at {device} is {value} %"
     ),
 )
 """The rules of the simulated building, in force unless the configuration says otherwise."""

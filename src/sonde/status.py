@@ -1,4 +1,4 @@
-"""How a running Sonde is doing, in one value: for ``/health``, the table in the terminal and ``sonde status``."""
+"""How a running Sonde is doing, in one value: for ``/health`` and the table in the terminal."""
 
 from dataclasses import dataclass, field
 

@@ -53,9 +53,9 @@ def sign_in_page(link: str, error: SondeError | None = None) -> str:
     said = f'<p class="problem" role="alert">{escape(str(error))}</p>' if error else ""
     field = (
         f'<input type="hidden" name="link" value="{escape(link)}">'
-        "<p>This link is good for one sign-in of this browser, for a week.</p>"
+        "<p>The link works once. After that this browser stays signed in for a week.</p>"
         if link
-        else "<p>The server printed a sign-in link when it first started; <code>sonde token link</code> makes another.</p>"
+        else "<p>The server prints a sign-in link when it starts; <code>sonde token link</code> makes another.</p>"
         "<label>The part of the link after <code>link=</code>"
         '<input name="link" autocomplete="off" spellcheck="false" required></label>'
     )
@@ -72,7 +72,7 @@ def _stored(name: str | None, totals: Mapping[str, Any] | None, notice: str) -> 
             '<a href="/sign-in">sign in</a>. Programs send a token: <code>Authorization: Bearer sonde_…</code></p>'
         )
     figures = "".join(f"<div><dt>{label}</dt><dd>{int(totals[key] or 0):,}</dd></div>" for key, label in _STORED)
-    size = f"<div><dt>in parts</dt><dd>{_bytes(int(totals['part_bytes'] or 0))}</dd></div>"
+    size = f"<div><dt>size of parts</dt><dd>{_bytes(int(totals['part_bytes'] or 0))}</dd></div>"
     return f'<h1>What is stored</h1><dl class="figures">{figures}{size}</dl>{_who(name)}'
 
 
@@ -86,6 +86,7 @@ def _who(name: str | None) -> str:
 
 
 def _example(base: str) -> str:
+    make = "SONDE_TOKEN=$(sonde token create me --scope ingest --scope read)"
     send = (
         f"curl {base}/telemetry \\\n"
         '  -H "Authorization: Bearer $SONDE_TOKEN" \\\n'
@@ -95,8 +96,8 @@ def _example(base: str) -> str:
     ask = f'curl "{base}/devices/press-7" \\\n  -H "Authorization: Bearer $SONDE_TOKEN"'
     return (
         "<h2>Send a reading, ask for it back</h2>"
-        "<p>A token: <code>sonde token create me --scope ingest --scope read</code></p>"
-        f"<pre><code>{escape(send)}</code></pre><pre><code>{escape(ask)}</code></pre>"
+        f"<pre><code>{escape(make)}</code></pre><pre><code>{escape(send)}</code></pre>"
+        f"<pre><code>{escape(ask)}</code></pre>"
     )
 
 

@@ -14,13 +14,9 @@ from sonde.problem import MEDIA_TYPE
 Json = Mapping[str, Any]
 _CODE: Final = re.compile(r"`([^`]+)`")
 _LIMITS: Final = (
-    ("minimum", "≥ {}"),
-    ("maximum", "≤ {}"),
-    ("minLength", "at least {} characters"),
-    ("maxLength", "at most {} characters"),
-    ("minItems", "at least {}"),
-    ("maxItems", "at most {}"),
-    ("format", "{}"),
+    ("minimum", "maximum", ""),
+    ("minLength", "maxLength", " characters"),
+    ("minItems", "maxItems", " items"),
 )
 
 
@@ -158,11 +154,17 @@ def _type(schema: Json) -> str:
         return f"object of {_type(schema['additionalProperties'])}"
     words = kinds if isinstance(kinds, str) else " or ".join(kinds)
     limits = [
-        text.format(f"{schema[key]:,}" if isinstance(schema[key], int) else schema[key])
-        for key, text in _LIMITS
-        if key in schema
+        _span(schema.get(least), schema.get(most)) + unit
+        for least, most, unit in _LIMITS
+        if least in schema or most in schema
     ]
-    return escape(", ".join([words, *limits]))
+    return escape(", ".join([words, *limits, *([schema["format"]] if "format" in schema else [])]))
+
+
+def _span(least: float | None, most: float | None) -> str:
+    if least is not None and most is not None:
+        return f"{least:,} to {most:,}"
+    return f"at least {least:,}" if most is None else f"at most {most:,}"
 
 
 def _curl(method: str, path: str, operation: Json, base: str) -> str:

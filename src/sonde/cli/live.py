@@ -12,6 +12,7 @@ from sonde.clock import SECOND
 from sonde.status import Status
 
 _RATE_OVER: Final = 10  # tables; five seconds
+_FIGURE: Final = 6  # characters: the columns stand still while the first thousands come in
 
 
 class _Rates:
@@ -64,7 +65,10 @@ def _problems(status: Status) -> list[RenderableType]:
 def _columns(count: int) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
     for number in range(count):
-        table.add_column(justify="right" if number in {1, 2} and count == 4 else "left", no_wrap=number < count - 1)
+        figure = number in {1, 2} and count == 4
+        table.add_column(
+            justify="right" if figure else "left", no_wrap=number < count - 1, min_width=_FIGURE if figure else None
+        )
     return table
 
 
@@ -94,7 +98,7 @@ def _facts(now: Status) -> Table:
 
 
 def _refused(now: Status) -> str:
-    parts = [f"{now.duplicate:,} again" if now.duplicate else "", f"{now.refused:,} refused" if now.refused else ""]
+    parts = [f"{now.duplicate:,} duplicate" if now.duplicate else "", f"{now.refused:,} refused" if now.refused else ""]
     return ", ".join(part for part in parts if part)
 
 
@@ -105,10 +109,8 @@ def _last_write(now: Status) -> str:
 
 
 def _behind(now: Status) -> str:
-    frames = now.log_end - now.stored_offset
-    if frames <= 0:
-        return "all of it"
-    return f"{now.lag_seconds:.1f} s behind" if now.lag_seconds >= 1 else "at once"
+    behind = now.log_end > now.stored_offset and now.lag_seconds >= 1
+    return f"{now.lag_seconds:.0f} s behind" if behind else "up to date"
 
 
 def _ago(seconds: float) -> str:

@@ -25,7 +25,9 @@ _METRICS: Final = {
     "disk_written": Metric("B/s", min=0, description="Written to a disk (label disk)"),
     "network_received": Metric("B/s", min=0, description="Received by an interface (label interface)"),
     "network_sent": Metric("B/s", min=0, description="Sent by an interface (label interface)"),
-    "temperature": Metric("°C", min=-60, max=200, description="What a thermometer inside shows (label sensor)"),
+    "hardware_temperature": Metric(
+        "°C", min=-60, max=200, description="What a thermometer inside shows (label sensor)"
+    ),
 }
 
 
@@ -117,7 +119,7 @@ def _temperatures() -> Iterator[tuple[str, dict[str, str], float]]:
     )
     for _, (name, current) in zip(range(_AT_MOST), found, strict=False):
         if current is not None:
-            yield "temperature", {"sensor": name}, float(current)
+            yield "hardware_temperature", {"sensor": name}, float(current)
 
 
 def _some(counters: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
