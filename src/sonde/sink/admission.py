@@ -17,16 +17,14 @@ class TokenBucket:
     What is larger than the capacity passes when the bucket is full and leaves it in debt: nothing is refused for ever.
     """
 
-    def __init__(self, rate: float, capacity: float, clock: Clock) -> None:
+    def __init__(self, rate: float, capacity: float, now: float) -> None:
         self._rate = rate
         self._capacity = capacity
-        self._clock = clock
         self._level = capacity
-        self._at = clock.monotonic()
+        self._at = now
 
-    def wait_for(self, size: int) -> float:
-        """Seconds until ``size`` bytes may pass; 0: now."""
-        now = self._clock.monotonic()
+    def wait_for(self, size: int, now: float) -> float:
+        """Seconds until ``size`` bytes may pass; 0: now. ``now`` is of the monotonic clock."""
         self._level = min(self._capacity, self._level + (now - self._at) * self._rate)
         self._at = now
         missing = min(size, self._capacity) - self._level
@@ -44,7 +42,7 @@ class Admission:
         self._access = access
         self._limits = limits
         self._clock = clock
-        self._all = TokenBucket(limits.bytes_per_second, limits.burst_bytes, clock)
+        self._all = TokenBucket(limits.bytes_per_second, limits.burst_bytes, clock.monotonic())
         self._each: dict[str, TokenBucket] = {}
 
     def admit(self, token: str | None, scope: str, size: int, address: str) -> Credential:
@@ -55,7 +53,8 @@ class Admission:
                 f"the body has {size} bytes; at most {self._limits.body_bytes} are taken", hint="Send fewer at once"
             )
         own = self._each.get(who.id) or self._bucket(who)
-        wait = max(self._all.wait_for(size), own.wait_for(size))
+        now = self._clock.monotonic()
+        wait = max(self._all.wait_for(size, now), own.wait_for(size, now))
         if wait > 0:
             raise Throttled(
                 "more bytes a second than the budget allows", hint="Send again after Retry-After", after=wait
@@ -67,5 +66,7 @@ class Admission:
     def _bucket(self, who: Credential) -> TokenBucket:
         if len(self._each) >= _BUCKETS:  # the one that was made first is made anew, full, when it is needed
             self._each.pop(next(iter(self._each)))
-        bucket = TokenBucket(self._limits.token_bytes_per_second, self._limits.token_burst_bytes, self._clock)
+        bucket = TokenBucket(
+            self._limits.token_bytes_per_second, self._limits.token_burst_bytes, self._clock.monotonic()
+        )
         return self._each.setdefault(who.id, bucket)

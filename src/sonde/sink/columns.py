@@ -1,6 +1,6 @@
 """The readings of one request in columns of Python values, on their way into one batch with those of its neighbours."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, TypeAlias
@@ -21,8 +21,11 @@ _FEW: Final = 1_000
 
 @dataclass(slots=True)
 class Columns:
-    """Columns of one length. ``sites``, ``zones`` and ``labels`` are empty when no reading has any; ``ids`` when none has
-    an ``event_id``; ``qualities`` when all are good."""
+    """Columns of one length, of Python values if they are to be joined with others.
+
+    ``sites``, ``zones`` and ``labels`` are empty when no reading has any, ``ids`` when none has an ``event_id``,
+    ``qualities`` when all are good.
+    """
 
     devices: Texts
     metrics: Texts
@@ -108,10 +111,10 @@ def _joined(parts: list[Columns]) -> Columns:
     if len(parts) == 1:
         return parts[0]
     return Columns(
-        devices=list(chain.from_iterable(p.devices for p in parts)),
-        metrics=list(chain.from_iterable(p.metrics for p in parts)),
-        times=list(chain.from_iterable(_times(p) for p in parts)),
-        values=list(chain.from_iterable(p.values for p in parts)),
+        devices=_chained([p.devices for p in parts]),
+        metrics=_chained([p.metrics for p in parts]),
+        times=_chained([p.times for p in parts]),
+        values=_chained([p.values for p in parts]),
         sites=_filled([p.sites for p in parts], parts, ""),
         zones=_filled([p.zones for p in parts], parts, ""),
         labels=_filled([p.labels for p in parts], parts, NO_LABELS),
@@ -120,17 +123,12 @@ def _joined(parts: list[Columns]) -> Columns:
     )
 
 
-def _times(part: Columns) -> Iterable[Micros]:
-    return part.times.tolist() if isinstance(part.times, np.ndarray) else part.times
+def _chained(columns: list[Any]) -> list[Any]:
+    return list(chain.from_iterable(columns))
 
 
 def _filled(columns: list[Any], parts: list[Columns], absent: Any) -> list[Any]:
     """The columns in one; where a request has none, what stands for it. Empty if no request has any."""
-    if not any(map(len, columns)):
+    if not any(columns):
         return []
-
-    def each() -> Iterator[Sequence[Any]]:
-        for column, part in zip(columns, parts, strict=True):
-            yield column if len(column) else [absent] * len(part)
-
-    return list(chain.from_iterable(each()))
+    return _chained([column or [absent] * len(part) for column, part in zip(columns, parts, strict=True)])

@@ -154,7 +154,14 @@ class Committer:
         metrics.last_durable.set(self.last_durable / SECOND)
         metrics.log_frames.inc()
         metrics.log_bytes.inc(len(frame))
-        metrics.durable.inc(sum(deposit.readings for deposit in group))
+        readings: dict[str, int] = {}
+        for deposit in group:
+            readings[deposit.form] = readings.get(deposit.form, 0) + deposit.readings
+        for form, count in readings.items():
+            if count:
+                metrics.received.labels(form).inc(count)
+        metrics.received_bytes.inc(sum(deposit.bytes for deposit in group))
+        metrics.durable.inc(sum(readings.values()))
         metrics.commit_seconds.observe(max(0.0, self._clock.monotonic() - group[0].since))
 
     def _new_session(self) -> Sealer:
@@ -183,7 +190,7 @@ class Committer:
             return
         if self._unwritten is None and self._refusals:
             entries = self._refusals.take()
-            self._unwritten = Deposit(lambda: entries, (), 0, None, self._counted)
+            self._unwritten = Deposit(lambda: entries, since=self._counted)
         if self._unwritten is not None and self._commit([self._unwritten]):
             self._unwritten = None
 

@@ -25,14 +25,12 @@ class Deposit:
     """
 
     entries: Entries
-    parts: Sequence[Columns | Batch]
-    bytes: int
-    answer: Answer | None
+    parts: Sequence[Columns | Batch] = ()
+    bytes: int = 0
+    readings: int = 0
+    form: str = ""
+    answer: Answer | None = None
     since: float = 0.0
-
-    @property
-    def readings(self) -> int:
-        return sum(map(len, self.parts))
 
 
 def settle(deposits: Iterable[Deposit], failure: Retry | None = None) -> None:

@@ -13,6 +13,8 @@ from sonde.sink import names
 
 HEADER: Final = "Idempotency-Key"
 _BYTES: Final = 16
+_BY_KEY: Final = b"sonde request\0idempotency\0"
+_BY_BODY: Final = b"sonde request\0body\0"
 
 
 def body_digest(body: bytes) -> bytes:
@@ -25,8 +27,9 @@ def request_key(who: Credential, idempotency_key: str, digest: bytes, *, timed: 
     if identified:
         return b""
     if idempotency_key:
-        return _hash(b"idempotency", who.name.encode(), idempotency_key.encode())
-    return _hash(b"body", digest) if timed else b""
+        named = who.name.encode() + b"\0" + idempotency_key.encode()
+        return hashlib.sha256(_BY_KEY + named).digest()[:_BYTES]
+    return hashlib.sha256(_BY_BODY + digest).digest()[:_BYTES] if timed else b""
 
 
 def check_key(idempotency_key: str) -> None:
@@ -34,7 +37,3 @@ def check_key(idempotency_key: str) -> None:
     wrong = names.what_is_wrong(idempotency_key)
     if wrong is not None:
         raise Invalid(Problem(None, HEADER, wrong))
-
-
-def _hash(*parts: bytes) -> bytes:
-    return hashlib.sha256(b"\0".join((b"sonde request", *parts))).digest()[:_BYTES]

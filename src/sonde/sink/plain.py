@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from sonde.clock import Micros
+from sonde.errors import Invalid
 from sonde.reading import Batch, Quality, label_text
 from sonde.sink import names, syntax, times
 from sonde.sink.columns import Columns
@@ -18,6 +19,8 @@ from sonde.sink.values import INTEGERS, what_is_wrong
 
 FEW: Final = 256
 """Up to so many readings stay Python values, to be joined with those of other requests."""
+
+_VERY_FEW: Final = 24  # up to so many times, one by one is faster
 
 
 class _Doubt(Exception):
@@ -63,12 +66,20 @@ class Plain:
         given = self._given.get("time")
         if given is None:
             return [now] * self._rows
-        if type(given[0]) is str:
-            moments = times.from_texts(pa.array(given, pa.string()))
-            self.texts += self._rows
-        else:
-            moments = times.from_numbers(given)
-        return _sure(moments, moments is not None and moments.max() <= now + self._limits.future)
+        text = type(given[0]) is str
+        self.texts += self._rows if text else 0
+        if self._rows <= _VERY_FEW:
+            return self._each_time(given, now)
+        moments = times.from_texts(pa.array(given, pa.string())) if text else times.from_numbers(given)
+        _sure(None, moments is not None and moments.max() <= now + self._limits.future)
+        return moments if moments is None or self._rows > FEW else moments.tolist()
+
+    def _each_time(self, given: list[Any], now: Micros) -> list[Micros]:
+        try:
+            moments = [times.exact(time) for time in given]
+        except Invalid:
+            raise _Doubt from None
+        return list(_sure(moments, max(moments) <= now + self._limits.future))
 
     def _values(self) -> Sequence[Any]:
         values = self._given["value"]

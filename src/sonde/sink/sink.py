@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
-from prometheus_client import Counter
-
 from sonde.access import Access, may_write
 from sonde.clock import Clock, Micros
 from sonde.entry import Entry, EntryKind
@@ -17,12 +15,11 @@ from sonde.frame import Codec
 from sonde.keyring import KeyRing
 from sonde.metrics import Metrics
 from sonde.ports import Credential, Log, Outgoing, StreamId, Telemetry
-from sonde.reading import Batch
 from sonde.sink import forms, identity, streams
 from sonde.sink.admission import Admission
-from sonde.sink.columns import Columns, Received
+from sonde.sink.columns import Received
 from sonde.sink.commit import Committer
-from sonde.sink.deposit import Deposit, Entries
+from sonde.sink.deposit import Deposit
 from sonde.sink.limits import Limits
 from sonde.sink.patience import Patience
 from sonde.sink.refusals import Refusals, reason_of
@@ -59,7 +56,6 @@ class Sink:
         self._refusals = Refusals()
         self._streams = streams.Streams()
         self._patience = Patience(limits.waiting_seconds)
-        self._received: dict[str, Counter] = {}
         self._readers = concurrent.futures.ThreadPoolExecutor(_WORKERS, thread_name_prefix="sonde-read")
         partitions = sorted(log.ends()) or [0]
         self._committers = [
@@ -90,7 +86,6 @@ class Sink:
 
     async def telemetry(self, who: Credential, request: Telemetry) -> int:
         now = self._clock.now()
-        self._metrics.received_bytes.inc(len(request.body))
         readings = 0
         try:
             received, body = await self._read(request, now)
@@ -103,13 +98,11 @@ class Sink:
             self._refuse(who, error, readings)
             raise
         entry = partial(_entry, who, request.idempotency_key, body, received)
-        await self._deposit(who.name, entry, (received.readings,), len(body))
-        self._count(received.form).inc(readings)
+        await self._deposit(who.name, Deposit(entry, (received.readings,), len(body), readings, received.form))
         return readings
 
     async def uplink(self, who: Credential, stream: StreamId, confirmed: int, entries: Sequence[Outgoing]) -> int:
         size = sum(len(entry.content) for entry in entries)
-        self._metrics.received_bytes.inc(size)
         try:
             streams.check_stream(who, stream, entries)
             self._streams.check(who.node, stream, confirmed, entries[0].seq)
@@ -118,8 +111,8 @@ class Sink:
         except SondeError as error:  # the node keeps count of its own readings, so only the metric counts them here
             self._metrics.refused.labels(reason_of(error)).inc()
             raise
-        await self._deposit(who.node, lambda: checked.entries, checked.parts, size)
-        self._count("uplink").inc(sum(map(len, checked.parts)))
+        rows = sum(map(len, checked.parts))
+        await self._deposit(who.node, Deposit(lambda: checked.entries, checked.parts, size, rows, "uplink"))
         self._streams.durable(who.node, stream, checked.until)
         return checked.until
 
@@ -128,14 +121,14 @@ class Sink:
         loop = asyncio.get_running_loop()
         answers = [loop.create_future() for _ in self._committers]
         for committer, answer in zip(self._committers, answers, strict=True):
-            committer.offer(Deposit(lambda: entries, (), 0, answer))
+            committer.offer(Deposit(lambda: entries, answer=answer))
         await asyncio.gather(*answers)
 
     def record_now(self, entries: Sequence[Entry]) -> None:
         """The same from a thread that may wait, such as before a server runs."""
         for committer in self._committers:
             answer: concurrent.futures.Future[None] = concurrent.futures.Future()
-            committer.offer(Deposit(lambda: entries, (), 0, answer))
+            committer.offer(Deposit(lambda: entries, answer=answer))
             try:
                 answer.result(self._limits.waiting_seconds)
             except TimeoutError:
@@ -165,10 +158,10 @@ class Sink:
         except RuntimeError:
             raise Retry("the sink is shutting down", hint="Send again", after=1.0) from None
 
-    async def _deposit(self, source: str, entries: Entries, parts: Sequence[Columns | Batch], size: int) -> None:
+    async def _deposit(self, source: str, deposit: Deposit) -> None:
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[None] = loop.create_future()
-        self._committer_of(source).offer(Deposit(entries, parts, size, answer))
+        deposit.answer = answer = loop.create_future()
+        self._committer_of(source).offer(deposit)
         self._patience.add(answer, loop)
         await answer
 
@@ -181,12 +174,6 @@ class Sink:
         self._metrics.refused.labels(reason).inc()
         if isinstance(error, Reject):
             self._refusals.count(who.name, reason, readings)
-
-    def _count(self, form: str) -> Counter:
-        counter = self._received.get(form)
-        if counter is None:
-            counter = self._received[form] = self._metrics.received.labels(form)
-        return counter
 
 
 def _check_devices(who: Credential, received: Received) -> None:

@@ -62,6 +62,8 @@ def _usual(text: str) -> Micros:
 def from_numbers(numbers: Sequence[float]) -> Times | None:
     """The moments that ``numbers`` stand for, all within the years that are allowed, or ``None``."""
     types = set(map(type, numbers))
+    if float in types and min(numbers) < 0:
+        return None
     if types == {float}:
         return _from_floats(np.array(numbers))
     if types != {int}:

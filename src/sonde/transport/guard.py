@@ -10,10 +10,11 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from sonde.errors import Hold
@@ -45,31 +46,51 @@ class _Refused(Exception):
     """Raised through the parser, to stop it."""
 
 
-class _Joining:
-    """A transport that sends what is written in one turn of the loop at once: a head and its body are one packet."""
+class _Cycle(RequestResponseCycle):
+    """One request and its answer. An answer that is whole leaves in one write, head and body together."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._held: list[bytes] = []
+    _head: tuple[Any, list[tuple[bytes, bytes]]] | None = None
 
-    def write(self, data: bytes) -> None:
-        self._held.append(data)
-        if len(self._held) == 1:
-            self._loop.call_soon(self.flush)
+    async def send(self, message: ASGISendEvent) -> None:
+        if message["type"] == "http.response.start" and not (self.response_started or self.disconnected):
+            self._head = message, list(message.get("headers", ()))
+            self.response_started = True
+            if any(name == b"content-length" for name, _ in self._head[1]):
+                return
+            self._head, self.response_started = None, False
+        elif self._head is not None:
+            (start, headers), self._head = self._head, None
+            if self._write_whole(start, headers, message):
+                return
+            self.response_started = False
+            await super().send(start)
+        await super().send(message)
 
-    def flush(self) -> None:
-        if self._held:
-            held, self._held = self._held, []
-            if not self._transport.is_closing():
-                self._transport.write(held[0] if len(held) == 1 else b"".join(held))
-
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    def _write_whole(self, start: Any, headers: list[tuple[bytes, bytes]], message: Any) -> bool:
+        """Write an answer at once, if it is all there and nothing about it is unusual."""
+        body = message.get("body", b"")
+        unusual = self.disconnected or self.flow.write_paused or self.scope["method"] == "HEAD"
+        if unusual or message.get("more_body", False):
+            return False
+        pieces = [STATUS_LINE[start["status"]]]
+        for name, value in self.default_headers + headers:
+            if name == b"connection" or (name == b"content-length" and value != b"%d" % len(body)):
+                return False
+            pieces += (name, b": ", value, b"\r\n")
+        if not self.keep_alive:
+            pieces.append(b"connection: close\r\n")
+        head = b"".join(pieces)
+        lines = len(self.default_headers) + len(headers) + 1 + (not self.keep_alive)
+        if head.count(b"\n") != lines or head.count(b"\r") != lines:  # a header that would end the head
+            return False
+        self.waiting_for_100_continue = False
+        self.transport.write(head + b"\r\n" + body)
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -90,11 +111,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._guard = guard
         self._began = False
         self._unparsed = 0
-        self._headers_size = 0
         self._refusal: tuple[int, str] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(asyncio.Transport, _Joining(transport, self.loop)))
+        super().connection_made(transport)
         if len(self.connections) > self._guard.connections:
             self.refuse(503, "too many connections", retry_after=5)
             return
@@ -120,7 +140,6 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._headers_size = 0
         self._began = True
         if self.waiting_for != "headers":
             self._wait_for("headers", self._guard.header_seconds)
@@ -130,17 +149,16 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.url) > self._guard.url_bytes:
             self._stop(414, f"the URL has more than {self._guard.url_bytes} bytes")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        self._headers_size += len(name) + len(value)
-        if len(self.headers) > self._guard.headers:
-            self._stop(431, f"there are more than {self._guard.headers} headers")
-        if self._headers_size > self._guard.header_bytes:
-            self._stop(431, f"the headers have more than {self._guard.header_bytes} bytes")
-
     def on_headers_complete(self) -> None:
-        self._wait_for("body", self._guard.body_seconds)
+        headers, guard = self.headers, self._guard
+        if len(headers) > guard.headers:
+            self._stop(431, f"there are more than {guard.headers} headers")
+        if self._unparsed > guard.header_bytes and sum(len(n) + len(v) for n, v in headers) > guard.header_bytes:
+            self._stop(431, f"the headers have more than {guard.header_bytes} bytes")
+        self._wait_for("body", guard.body_seconds)
         super().on_headers_complete()
+        if self.cycle is not None:
+            self.cycle.__class__ = _Cycle  # the parent makes them; it has not started yet
 
     def on_message_complete(self) -> None:
         self.due = None
@@ -153,7 +171,6 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """As its parent does, without a timer for each response."""
         self.server_state.total_requests += 1
-        cast(_Joining, self.transport).flush()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -232,6 +249,19 @@ class Server(uvicorn.Server):
     def stop(self) -> None:
         """Take no more connections, and end. Safe from a signal handler and from any thread."""
         self.should_exit = True
+
+    def connection(self) -> asyncio.Protocol:
+        """A connection of this server without a socket, for tests and benchmarks."""
+        if not self.config.loaded:
+            self.config.load()
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state={}, _loop=asyncio.get_running_loop()
+        )
+        return made
+
+    def close(self) -> None:
+        """Stop listening, if the server never ran."""
+        self._listener.close()
 
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS == 0:

@@ -81,21 +81,16 @@ class TelemetryApp:
             return
         request = _Request(scope, receive)
         try:
-            await self._send(send, scope, *await self._answered(request, route))
+            answer = await route(request)
+        except SondeError as error:
+            answer = self._refused(request, error)
         except _Gone:
             self._count(scope["path"], _HUNG_UP)
-
-    async def _answered(self, request: "_Request", route: Route) -> Answer:
-        try:
-            return await route(request)
-        except SondeError as error:
-            return self._refused(request, error)
-        except _Gone:
-            raise
+            return
         except Exception:
-            _events.exception("request_failed", path=request.scope["path"])
-            content = problem_json(500, "something went wrong here; the server's log says what")
-            return 500, content, [_PROBLEM, _CLOSE]
+            _events.exception("request_failed", path=scope["path"])
+            answer = 500, problem_json(500, "something went wrong here; the server's log says what"), [_PROBLEM, _CLOSE]
+        await self._send(send, scope, *answer)
 
     async def _telemetry(self, request: "_Request") -> Answer:
         who, body = await self._body(request)
@@ -135,27 +130,25 @@ class TelemetryApp:
         who = self._intake.admit(request.token, _SCOPE, size or 0, request.address)
         if size is not None and size > self._body_bytes:
             raise self._too_large(size)
-        body = await self._read(request)
+        body, more = await request.receive()
+        if more or len(body) > self._body_bytes:
+            body = await self._read(request, body)
         if size is None:
             self._intake.admit(request.token, _SCOPE, len(body), request.address)
         return who, body
 
-    async def _read(self, request: "_Request") -> bytes:
-        piece, more = await request.receive()
-        if not more:
-            if len(piece) > self._body_bytes:
-                raise self._too_large(len(piece))
-            return piece
+    async def _read(self, request: "_Request", piece: bytes) -> bytes:
+        """The body that starts with ``piece``, to its end."""
         pieces = [piece]
         size = len(piece)
         self._arriving += size
         try:
-            while more:
+            while not request.whole:
                 if size > self._body_bytes:
                     raise self._too_large(size)
                 if self._arriving > self._arriving_bytes:
                     raise Retry("too many large bodies are arriving at once", hint="Send again", after=2.0)
-                piece, more = await request.receive()
+                piece, _ = await request.receive()
                 pieces.append(piece)
                 size += len(piece)
                 self._arriving += len(piece)
@@ -181,19 +174,19 @@ class TelemetryApp:
     async def _send(
         self, send: Send, scope: Scope, status: int, content: bytes, headers: list[tuple[bytes, bytes]]
     ) -> None:
-        self._count(scope["path"], status)
         headers.append((b"content-length", b"%d" % len(content)))
         try:
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": content})
-        except RuntimeError as error:  # the client hung up this very moment
-            raise _Gone from error
+        except RuntimeError:  # the client hung up this very moment
+            status = _HUNG_UP
+        self._count(scope["path"], status)
 
     def _count(self, path: str, status: int) -> None:
-        counter = self._counters.get((path, status))
+        route = path if path in self._routes else "other"
+        counter = self._counters.get((route, status))
         if counter is None:
-            route = path if path in self._routes else "other"
-            counter = self._counters[path, status] = self._metrics.requests.labels(route, str(status))
+            counter = self._counters[route, status] = self._metrics.requests.labels(route, str(status))
         counter.inc()
 
 
