@@ -14,11 +14,19 @@ from sonde.errors import Invalid
 from sonde.reading import Batch, Quality, label_text
 from sonde.sink import names, syntax, times
 from sonde.sink.columns import Columns
+from sonde.sink.known import Known
 from sonde.sink.limits import Limits
 from sonde.sink.values import INTEGERS, what_is_wrong
 
 FEW: Final = 256
 """Up to so many readings stay Python values, to be joined with those of other requests."""
+
+_KNOWN: Final = {
+    "device": Known(may_be_empty=False),
+    "metric": Known(may_be_empty=False),
+    "site": Known(may_be_empty=True),
+    "zone": Known(may_be_empty=True),
+}
 
 _VERY_FEW: Final = 24  # up to so many times, one by one is faster
 
@@ -59,8 +67,8 @@ class Plain:
         column = self._given[name]
         if self._rows <= FEW:
             return _sure(column, names.all_good(set(column), may_be_empty=optional))
-        encoded = pa.array(column, pa.string()).dictionary_encode()
-        return _sure(encoded, names.all_good(encoded.dictionary.to_pylist(), may_be_empty=optional))
+        encoded = _KNOWN[name].encode(column)
+        return _sure(encoded, encoded is not None)
 
     def _times(self, now: Micros) -> Any:
         given = self._given.get("time")
