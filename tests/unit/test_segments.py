@@ -276,6 +276,37 @@ def test_what_the_store_has_committed_is_damage_and_not_torn(tmp_path: Path, ope
     assert opening(tmp_path, stored={0: 3}).ends() == {0: (0, 3)}
 
 
+def test_a_last_batch_that_took_harm_after_the_store_had_it_keeps_its_offsets(tmp_path: Path) -> None:
+    """Else the offsets of what the store has would be given out again, and the store be thrown away for a flipped bit."""
+    some = written(tmp_path, 7, group=3)
+    (segment,) = segments(tmp_path)
+    whole = segment.read_bytes()
+    for number in (-1, -len(some[6]) + 1):
+        segment.write_bytes(whole[:number] + bytes([whole[number] ^ 1]) + whole[number:][1:])
+        with capture_logs() as events:
+            log = SegmentLog(tmp_path, stored={0: 7})
+        assert [(e["event"], e["file"]) for e in events] == [("log_damaged", str(segment))]
+        assert survey(log) == (dict(enumerate(some[:6])), [(6, 7)])
+        assert log.append(0, some[:1]) == 7
+        log.close()
+        log = SegmentLog(tmp_path, stored={0: 8})
+        assert survey(log)[0] == {**dict(enumerate(some[:6])), 7: some[0]}
+        log.close()
+        assert [file for file, *_ in verify(tmp_path).damage] == [str(segment)]
+        segments(tmp_path)[1].unlink()
+
+
+@pytest.mark.parametrize("stored", [6, 7])
+def test_a_last_batch_with_an_unreadable_mark_is_restored(tmp_path: Path, stored: int, opening: Opening) -> None:
+    some = written(tmp_path, 7, group=3)
+    (segment,) = segments(tmp_path)
+    whole = segment.read_bytes()
+    place = len(whole) - len(some[6]) - 5
+    segment.write_bytes(whole[:place] + b"?" + whole[place + 1 :])
+    assert contents(opening(tmp_path, stored={0: stored})) == some
+    assert segment.read_bytes() == whole
+
+
 def test_few_torn_files_are_kept(tmp_path: Path) -> None:
     written(tmp_path, 1)
     (segment,) = segments(tmp_path)

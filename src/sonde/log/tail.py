@@ -4,12 +4,14 @@ import os
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from sonde.errors import Damaged
+from sonde.frame import check_frame
 from sonde.log.disk import Disk, cannot_write, read_at
 from sonde.log.layout import (
     BATCH,
@@ -134,8 +136,44 @@ def _recover(handle: int, path: Path, header: SegmentHeader, stored: int, disk: 
         fresh = Tail.create(path, header, disk)
         os.close(handle)
         return fresh
+    found = _with_unreadable_mark(handle, path, found, header)
+    if _is_damaged(handle, path, found, header, stored):
+        return Tail(SegmentReader(path, header.first, handle, found.positions), header, sealed=True, indexed=True)
     positions = _mended(handle, path, found, header, stored, disk)
     return Tail(SegmentReader(path, header.first, handle, positions), header)
+
+
+def _with_unreadable_mark(handle: int, path: Path, found: Walk, header: SegmentHeader) -> Walk:
+    """``found``, and behind its end the batch of which only the mark cannot be read. A crash tears the end of a write, not
+    its start: where all frames up to the end of the file are whole, it was a mark that took harm."""
+    if found.end + MARK_BYTES >= found.size or (found.last is not None and found.last[0] == found.end):
+        return found
+    data = memoryview(read_at(handle, found.end + MARK_BYTES, found.size))
+    starts = array("Q", [found.end + MARK_BYTES])
+    with suppress(Damaged):
+        while starts[-1] < found.size:
+            at = starts[-1] - starts[0]
+            starts.append(starts[-1] + check_frame(data[at:], file=str(path), offset=starts[-1]))
+    if starts[-1] != found.size:
+        return found
+    _events.warning("log_mark_restored", file=str(path), at=found.end, frames=len(starts) - 1)
+    before = len(found.positions) - 1
+    mark = Mark(BATCH, len(starts) - 1, header.first + before, len(data))
+    return replace(found, positions=found.positions[:-1] + starts, last=(found.end, mark), before=before)
+
+
+def _is_damaged(handle: int, path: Path, found: Walk, header: SegmentHeader, stored: int) -> bool:
+    """Whether the last batch is all there, and the store has it, but does not hold what was written any more. It stays as it
+    is, and keeps its offsets: nothing the store knows may be given another meaning."""
+    if found.last is None:
+        return False
+    place, mark = found.last
+    if place + MARK_BYTES + mark.number > found.size or stored < header.first + found.before + mark.frames:
+        return False
+    if len(whole_frames(handle, path, place, mark)) > mark.frames:
+        return False
+    _events.error("log_damaged", file=str(path), at=place, frames=mark.frames, stored=stored)
+    return True
 
 
 def _mended(handle: int, path: Path, found: Walk, header: SegmentHeader, stored: int, disk: Disk) -> Positions:

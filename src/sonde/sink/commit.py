@@ -56,7 +56,7 @@ class Committer:
         self._wake = threading.Event()
         self._open = True
         self._log_time: Micros = 0
-        self._sealer = self._new_session()
+        self._end_session()
         self._thread = threading.Thread(target=self._run, name=f"sonde-commit-{partition}", daemon=True)
         self._thread.start()
 
@@ -164,6 +164,14 @@ class Committer:
         metrics.durable.inc(sum(readings.values()))
         metrics.commit_seconds.observe(max(0.0, self._clock.monotonic() - group[0].since))
 
+    def _end_session(self) -> None:
+        """Begin a new one: at the start, and after a failed append, since nothing is known of what was sealed in the old."""
+        try:
+            self._sealer = self._new_session()
+        except (SondeError, IndexError) as error:  # the log cannot read its last frame; the chain starts anew
+            _events.warning("last_frame_unread", partition=self._partition, error=str(error))
+            self._sealer = Sealer(self._ring, self._codec)
+
     def _new_session(self) -> Sealer:
         """A session that names the last frame of the log; times go on from there, however the clock jumps."""
         first, end = self._log.ends().get(self._partition, (0, 0))
@@ -174,14 +182,6 @@ class Committer:
             self._log_time = max(self._log_time, header.log_time)
             previous = tag(header.codec, frame)
         return Sealer(self._ring, self._codec, previous)
-
-    def _end_session(self) -> None:
-        """After a failed append: nothing is known of what was sealed since."""
-        try:
-            self._sealer = self._new_session()
-        except (SondeError, IndexError) as error:  # the log is no better at reading; the chain starts anew
-            _events.warning("last_frame_unread", partition=self._partition, error=str(error))
-            self._sealer = Sealer(self._ring, self._codec)
 
     def _write_refusals(self) -> None:
         """Write down what was refused, if anything was. What fails is tried again as it is before more is added."""
