@@ -58,7 +58,9 @@ class DataDirectory:
         try:
             found = msgspec.json.decode((path / "FORMAT").read_bytes(), type=_Format).format
         except FileNotFoundError:
-            raise Hold(f"{path} is not a data directory of Sonde", hint="Name another with --data") from None
+            raise Hold(
+                f"{path} is not a data directory of Sonde", hint="Name another with --data, or start one: sonde up"
+            ) from None
         except msgspec.DecodeError as error:
             raise Hold(f"{path / 'FORMAT'} cannot be read ({error})", hint='It should hold {"format": 1}') from None
         if found > FORMAT:

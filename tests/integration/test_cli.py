@@ -98,7 +98,7 @@ def test_tokens_are_listed_and_revoked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["me", "--scope", "reed"], "'reed' is no scope; there are ingest, read, command, admin"),
+        (["me", "--scope", "reed"], "'reed' is no scope; the scopes are ingest, read, command, admin"),
         (["", "--scope", "read"], "name: should be 1 to 256 printable characters"),
         (["a\x00b"[:1] + "\n", "--scope", "read"], "printable"),
         (["me", "--scope", "read", "--expires", "soon"], "neither a span such as 90d nor a moment"),
@@ -127,7 +127,10 @@ def test_a_link_needs_a_server(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", [["token", "list"], ["sql", "select 1"], ["outbox", "list"], ["log", "verify"]])
 def test_a_directory_that_is_none_of_ours_is_refused_in_one_line(command: list[str], tmp_path: Path) -> None:
     done = sonde(*command, "--data", "nowhere", cwd=tmp_path, code=1)
-    assert done.stderr == "sonde: nowhere is not a data directory of Sonde. Name another with --data\n"
+    assert (
+        done.stderr
+        == "sonde: nowhere is not a data directory of Sonde. Name another with --data, or start one: sonde up\n"
+    )
 
 
 # -- configuration

@@ -97,8 +97,8 @@ def test_the_table_shows_what_matters() -> None:
             StatusTable(),
             [
                 "2,000   1,000/s",
-                "5 again, 1 refused",
-                "3.0 s behind",
+                "5 duplicate, 1 refused",
+                "3 s behind",
                 "1 firing",
                 "100 GB free",
                 "backlog 77 (2 refused)",

@@ -40,7 +40,7 @@ def create_token(
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         problem = f"{unknown[0]!r} is no scope" if unknown else "no scope is named"
-        raise Invalid(Problem(None, "--scope", f"{problem}; there are {', '.join(SCOPES)}"))
+        raise Invalid(Problem(None, "--scope", f"{problem}; the scopes are {', '.join(SCOPES)}"))
     now = SystemClock().now()
     if expires is not None and expires <= now:
         raise Invalid(Problem(None, "--expires", "that moment has passed; name a later one"))

@@ -18,7 +18,7 @@ from sonde.errors import SondeError
 
 VERBS: Final[Mapping[str, str]] = {
     "up": "Everything in one process: sensors, sink, log, store, api.",
-    "node": "Only the edge: sensors, and an outbox that a sink elsewhere empties.",
+    "node": "Only the edge: sensors and an outbox; the sink is elsewhere.",
     "replay": "Send CSV or Parquet files as telemetry.",
     "sql": "Ask in SQL.",
     "token": "Who may do what: create, list, revoke, link.",
@@ -65,7 +65,7 @@ def _version(wanted: bool) -> None:
 def _sonde(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    """Telemetry that survives the trip: from sensor to chart, and commands back."""
+    """Telemetry that survives the trip, from sensor to chart."""
 
 
 def main() -> None:

@@ -11,7 +11,12 @@ from sonde.cli.tables import print_json, print_table
 from sonde.cli.terminal import done
 from sonde.config import Row, as_rows
 
-app = typer.Typer(help="Settings: what is in force, and what is wrong.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Settings: what is in force, and what is wrong.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 
 @app.command()

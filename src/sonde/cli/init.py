@@ -10,12 +10,12 @@ from sonde.cli.terminal import done
 from sonde.config import as_file
 from sonde.errors import Conflict
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def init(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to; else config.ini.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to; else config.ini.")] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Write config.ini into this data directory.")
     ] = None,

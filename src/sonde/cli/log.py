@@ -21,7 +21,7 @@ from sonde.config import Settings
 from sonde.directory import DataDirectory
 from sonde.errors import Conflict
 
-app = typer.Typer(help="The log itself.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="The log itself.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 _FIRST_LOOK = 16  # frames from the end that a tail looks at first
 _FOLLOW_SECONDS = 0.2
@@ -67,7 +67,7 @@ def tail(
 
 @app.command()
 def export(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to; else standard output.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to; else standard output.")] = None,
     data: Data = DEFAULT_DATA,
     config: Config = None,
     set_: Sets = None,

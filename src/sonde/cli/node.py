@@ -13,7 +13,7 @@ from sonde.cli.running import Screen, Stop, run
 from sonde.cli.settings import load_settings
 from sonde.cli.terminal import ACCENT
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _STOP_SECONDS = 6.0
 

@@ -11,7 +11,7 @@ from sonde.directory import DataDirectory
 from sonde.moment import format_time
 from sonde.ports import Waiting
 
-app = typer.Typer(help="What waits in a node.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="What waits in a node.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
 @app.command("list")

@@ -9,7 +9,7 @@ from sonde.cli.settings import load_settings
 from sonde.cli.terminal import done, note, warn
 from sonde.directory import DataDirectory
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -16,12 +16,12 @@ from sonde.config.values import parse_speed
 from sonde.directory import DataDirectory
 from sonde.errors import Hold, Invalid, Problem
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def replay(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CSV or Parquet files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV or Parquet files.")],
     data: Data = DEFAULT_DATA,
     device: Annotated[str, typer.Option(metavar="NAME", help="Name of the device; else as the files say.")] = "",
     site: Annotated[str, typer.Option(metavar="NAME", help="Site of its readings.")] = "",

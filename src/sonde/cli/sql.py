@@ -18,7 +18,7 @@ from sonde.cli.terminal import note
 from sonde.directory import DataDirectory
 from sonde.errors import Hold
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class Format(StrEnum):

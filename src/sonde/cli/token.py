@@ -16,7 +16,7 @@ from sonde.errors import Invalid, Problem
 from sonde.moment import format_time, parse_span, parse_time
 from sonde.ports import Credential
 
-app = typer.Typer(help="Tokens: who may do what.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Tokens: who may do what.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 _ADMIN = "admin"
 _NameOrId = Annotated[str, typer.Argument(metavar="NAME|ID", help="Name or id of the token.")]
@@ -41,7 +41,7 @@ def create(
     with open_control(_directory(data)) as control:
         made = create_token(control, name, scopes, devices=device or (), node=node, expires=ends)
     typer.echo(made.text)
-    note("Keep it now, it is not shown again. Send it as the header  Authorization: Bearer sonde_…")
+    note("Keep it now, it is not shown again. Programs send it as the header Authorization: Bearer sonde_…")
 
 
 @app.command("list")

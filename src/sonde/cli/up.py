@@ -18,7 +18,7 @@ from sonde.cli.settings import load_settings
 from sonde.cli.terminal import ACCENT, Enduring
 from sonde.errors import Retry
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
