@@ -30,6 +30,9 @@ def create_token(data: Path, name: str, *options: str) -> str:
 
 
 def wait_until_stored(server: Server, rows: int) -> None:
-    """Until an answer counts ``rows`` readings."""
-    while server.sql("select count(*) from readings") != [[rows]]:
+    """Until the processor is at the end of the log and an answer counts ``rows`` readings."""
+    while b"sonde_processor_lag_frames 0.0" not in server.get("/metrics"):
         time.sleep(0.02)
+    found = server.sql("select count(*) from readings")
+    if found != [[rows]]:
+        raise RuntimeError(f"{rows} readings were confirmed, and an answer counts {found}")
