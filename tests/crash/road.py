@@ -289,5 +289,7 @@ def check_ledger(up: Up, *, complete: bool = True) -> None:
 
 
 def seed() -> int:
-    """A fresh seed, or the one to repeat, from SONDE_TEST_SEED; say it when a test fails."""
-    return int(os.environ.get("SONDE_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
+    """A fresh seed, or the one to repeat, from SONDE_TEST_SEED; it is shown when a test fails."""
+    number = int(os.environ.get("SONDE_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"SONDE_TEST_SEED={number} repeats this run")
+    return number
