@@ -1,5 +1,6 @@
 """The log and the store that follows it, with the threads that keep it so."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,6 +27,7 @@ from sonde.store.identities import SqliteIdentities
 
 _log = structlog.get_logger()
 _MAINTAIN_SECONDS: Final = 1.0
+_MAINTAIN_NICE: Final = 5
 _RETRY_SECONDS: Final = 2.0
 
 
@@ -219,7 +221,9 @@ class Storage:
             self._trouble.pop("configuration", None)
 
     def _maintain(self) -> None:
-        """Housekeeping: seal, merge, take checkpoints."""
+        """Housekeeping: seal, merge, take checkpoints. It has time: what comes in goes first (``setpriority(2)``, of this
+        thread alone)."""
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _MAINTAIN_NICE)
         more = False
         while not self._stop.wait(0.0 if more else _MAINTAIN_SECONDS):
             store = self._store or self._making
