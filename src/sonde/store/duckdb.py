@@ -29,6 +29,7 @@ from sonde.store.comparison import differences
 from sonde.store.engine import TROUBLE, Connection, Engine, fetch
 from sonde.store.guard import Watch
 from sonde.store.housekeeping import Housekeeping, Limits, Reached
+from sonde.store.inspection import Inspection
 from sonde.store.layout import Layout, widths_sql
 from sonde.store.schema import generation
 from sonde.store.writing import progress_of, read_state, write
@@ -84,6 +85,7 @@ class DuckStore:
         except BaseException:
             self._engine.close()
             raise
+        self._inspection = Inspection(self._parts, self._clock)
         self._watch = Watch(self._clock.monotonic)
         self._answers = Answers(self._engine, self._watch, log, self._layout_at, self._widths)
 
@@ -153,7 +155,10 @@ class DuckStore:
         if self.path is None:
             return False
         try:
-            return self._housekeeping.step()
+            busy = self._housekeeping.step()
+            if not busy:
+                self._inspection.step(self._housekeeping.layout.parts)
+            return busy
         except duckdb.Error as error:
             self._engine.refuse(error)
         except Damaged:

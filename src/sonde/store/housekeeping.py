@@ -21,7 +21,7 @@ from sonde.metrics import Metrics
 from sonde.store import checkpoint
 from sonde.store.engine import Connection, Engine, fetch
 from sonde.store.layout import Content, Layout, Part, rows_in
-from sonde.store.parts import Origin, Writer, choose_merge, list_parts, remove_strays
+from sonde.store.parts import Origin, Writer, check_content, choose_merge, list_parts, remove_strays
 from sonde.store.schema import SERIES, columns_of, create_generation, generation
 
 _log = structlog.get_logger()
@@ -190,6 +190,8 @@ class Housekeeping:
 
     def _merge(self, parts: list[Part]) -> None:
         content, layout = parts[0].content, self.layout
+        for part in parts:
+            check_content(self._parts, part)  # or the new part would be the damage's own
         names = tuple(part.name for part in parts)
         origin = Origin(min(p.first_offset for p in parts), max(p.next_offset for p in parts), names)
         with self._engine.cursor() as cursor:

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +13,8 @@ from sonde.errors import Damaged
 from sonde.files import sync_directory
 from sonde.store.checkpoint import Checkpoint, checkpoints
 from sonde.store.engine import Connection, Engine
-from sonde.store.layout import Layout
-from sonde.store.parts import check_size, list_parts
+from sonde.store.layout import Layout, Part
+from sonde.store.parts import check_content, check_size, list_parts
 from sonde.store.schema import VERSION, create_all, create_generation, generation
 
 _log = structlog.get_logger()
@@ -65,6 +65,9 @@ def restore(path: Path, log: str, file: str, ends: Mapping[int, tuple[int, int]]
     """Make the database ``file`` from the newest checkpoint that is whole and goes with ``log``; that one, or None: it is
     empty. What had the name is set aside."""
     folder = prepare_folders(path)
+    whole = ends is not None and not any(
+        first for first, _ in ends.values()
+    )  # else parts have what the log has no more
     set_aside(path / file)
     made = path / f".{file}.new"
     for chosen in [*checkpoints(path / "checkpoints"), None]:
@@ -75,7 +78,7 @@ def restore(path: Path, log: str, file: str, ends: Mapping[int, tuple[int, int]]
         engine = Engine(made, None, "1GB")
         try:
             if chosen is not None:
-                _restore_from(engine, folder, chosen)
+                _restore_from(engine, folder, chosen, check_content if whole else check_size)
         except Damaged as error:
             _log.warning("checkpoint_damaged", file=error.file, problem=str(error))
             continue
@@ -116,10 +119,10 @@ def _create(cursor: Connection, first: int, offset: int) -> None:
         cursor.execute(create_generation(content, first, offset))
 
 
-def _restore_from(engine: Engine, folder: Path, chosen: Checkpoint) -> None:
+def _restore_from(engine: Engine, folder: Path, chosen: Checkpoint, check: Callable[[Path, Part], None]) -> None:
     manifest = chosen.manifest
     for part in manifest.parts:
-        check_size(folder, part)
+        check(folder, part)
     tables = dict(chosen.tables())
     windows = tables.pop("windows")
     with engine.cursor() as cursor:
