@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 
 import httpx
 import pytest
-from tests.api_world import NOW, House, build, client_of, filled_store
 
 from sonde.api.desk import AT_ONCE
 from sonde.changes import Changes, State
@@ -17,6 +16,7 @@ from sonde.errors import Damaged, Retry, SondeError
 from sonde.ports import Store
 from sonde.question import Answer, Question
 from sonde.status import Status
+from tests.api_world import NOW, House, build, client_of, filled_store
 
 AWAY = Retry("the store is being made again from the log", hint="Ask again soon", after=7)
 

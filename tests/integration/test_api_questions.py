@@ -11,9 +11,9 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from tests.api_world import ALL_READINGS, CO2, ODD, READINGS_A_SERIES, ROOMS, build, client_of, filled_store
 
 from sonde.cursor import Cursor
+from tests.api_world import ALL_READINGS, CO2, ODD, READINGS_A_SERIES, ROOMS, build, client_of, filled_store
 
 
 @pytest.fixture(scope="module")

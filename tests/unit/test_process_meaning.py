@@ -4,12 +4,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.processor_world import HOT, T0, World, reading
 
 from sonde.clock import DAY, SECOND
 from sonde.entry import Entry, EntryKind, Lane
 from sonde.reading import Quality
 from sonde.rule import Rule
+from tests.processor_world import HOT, T0, World, reading
 
 
 def test_settings_come_from_the_log_and_hold_for_what_follows() -> None:

@@ -4,11 +4,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.processor_world import HOT, World, reading, running, until
 
 from sonde.changes import Changes
 from sonde.errors import Retry
 from sonde.process.alerting import Alerting
+from tests.processor_world import HOT, World, reading, running, until
 
 
 def test_mistake_14_what_raises_an_alert_is_not_lost_with_the_alert(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from tests.processor_world import World, reading
 
 from sonde.changes import Progress, State
 from sonde.clock import DAY
@@ -11,6 +10,7 @@ from sonde.frame import Opener
 from sonde.log.memory import MemoryLog
 from sonde.process.rebuild import Standing, forget_identities, rebuild, standing
 from sonde.testing.plain_store import PlainStore
+from tests.processor_world import World, reading
 
 
 def test_a_rebuild_keeps_twice_what_was_stored_twice_because_it_was_forgotten() -> None:

@@ -5,7 +5,6 @@ import time
 import zlib
 
 import pytest
-from tests.processor_world import T0, TornLog, World, reading, running, until
 
 from sonde.changes import Changes
 from sonde.clock import SystemClock
@@ -14,6 +13,7 @@ from sonde.errors import Damaged, Hold, KeyMissing, NewerFormat, Retry
 from sonde.frame import HEADER_BYTES, Sealer
 from sonde.keyring import KeyRing
 from sonde.reading import Batch
+from tests.processor_world import T0, TornLog, World, reading, running, until
 
 
 def test_it_holds_while_a_key_is_missing_and_goes_on_when_it_is_back() -> None:
