@@ -38,8 +38,10 @@ def check_select(cursor: Connection, text: str) -> None:
         statements = cursor.extract_statements(text)
     except (duckdb.Error, ValueError) as error:
         raise _refused(without_paths(str(error))) from None
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise _refused(f"{len(statements)} statements, or not a SELECT; {_ALLOWED}")
+    if len(statements) != 1:
+        raise _refused(f"it holds {len(statements)} statements; {_ALLOWED}")
+    if statements[0].type != duckdb.StatementType.SELECT:
+        raise _refused(f"it is not a SELECT; {_ALLOWED}")
     _check_tree(_tree(cursor, statements[0].query))
 
 
