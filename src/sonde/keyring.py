@@ -57,7 +57,10 @@ class KeyRing:
             keys = {name: base64.b64decode(key, validate=True) for name, key in file.keys.items()}
         except (msgspec.DecodeError, ValueError) as error:
             raise Hold(f"{where} is not a key ring ({error})", hint="Restore it from a backup") from None
-        return cls(file.active, keys)
+        try:
+            return cls(file.active, keys)
+        except Hold as error:
+            raise Hold(f"{where}: {error.message}", hint="Restore it from a backup") from None
 
     @classmethod
     def load(cls, path: Path) -> "KeyRing":

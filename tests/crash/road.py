@@ -84,6 +84,21 @@ class Up:
         assert "Traceback" not in said, said
         return said
 
+    def try_to_start(self) -> tuple[bool, str]:
+        """Whether it came up; what it said if it ended by itself, without a traceback."""
+        try:
+            self.start()
+        except AssertionError:
+            assert self.wait(1) == 1
+            assert "Traceback" not in self.said(), self.said()[-3000:]
+            return False, self.said()
+        return True, ""
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another command of Sonde on the same directory."""
+        command = [sys.executable, "-m", "sonde", *arguments, "--data", str(self.data)]
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+
     def said(self) -> str:
         """All that it wrote so far."""
         return self.output.read_text() if self.output.exists() else ""

@@ -1,7 +1,9 @@
 """A data directory with something in each of its files, to be copied and harmed."""
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +48,17 @@ class World:
     token: str
     readings: int
 
-    def copy(self, folder: Path) -> Up:
-        """A server to be, on a copy of it."""
+    @contextlib.contextmanager
+    def copy(self, folder: Path) -> Iterator[Up]:
+        """A server that was not started yet, on a copy of it."""
         folder.mkdir(exist_ok=True)
         up = Up(folder, *QUIET, *SMALL)
         shutil.copytree(self.data, up.data)
         up.token = self.token
-        return up
+        try:
+            yield up
+        finally:
+            up.__exit__()
 
 
 def make_world(folder: Path) -> World:

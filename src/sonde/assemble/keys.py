@@ -4,8 +4,13 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from sonde.errors import Hold
+from cryptography.exceptions import InvalidTag
+
+from sonde.codec import Codec, unwrap
+from sonde.errors import Damaged, Hold
+from sonde.frame import read_header
 from sonde.keyring import KeyRing
+from sonde.ports import Log
 
 
 def open_ring(path: Path, given: Sequence[bytes], guarded: Path | None = None) -> KeyRing:
@@ -28,6 +33,25 @@ def open_ring(path: Path, given: Sequence[bytes], guarded: Path | None = None) -
     ring = KeyRing(_name(drawn), {_name(drawn): drawn})
     ring.save(path)
     return ring
+
+
+def check_ring(ring: KeyRing, log: Log, path: Path) -> None:
+    """:class:`Hold` if the ring has another key under the name of the one that sealed the newest frame of ``log``: what it
+    would seal could never be opened beside what is there. A frame that cannot be read says nothing."""
+    for partition, (first, end) in log.ends().items():
+        try:
+            header = read_header(log.read(partition, end - 1, 1)[0].frame) if end > first else None
+        except Damaged:
+            continue
+        if header is None or header.codec == Codec.PLAIN or header.key not in ring.keys:
+            continue
+        try:
+            unwrap(ring.keys[header.key], header.wrapped, header.session)
+        except InvalidTag:
+            raise Hold(
+                f"{path}: {header.key!r} is not the key of that name that sealed the log",
+                hint="Put it back from a backup; nothing was changed",
+            ) from None
 
 
 def _name(key: bytes) -> str:

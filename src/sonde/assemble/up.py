@@ -18,7 +18,7 @@ from sonde.api.app import create_app
 from sonde.assemble.asked import AskedStore
 from sonde.assemble.counted import level, total
 from sonde.assemble.edge import Edge
-from sonde.assemble.keys import open_ring
+from sonde.assemble.keys import check_ring, open_ring
 from sonde.assemble.listening import Listening
 from sonde.assemble.places import log_path
 from sonde.assemble.reserve import ReservingLog
@@ -77,6 +77,7 @@ class Up:
         )
         self._storage = Storage(directory, settings, ring, metrics, clock)
         undo.callback(self._storage.stop, _STORE_SECONDS)
+        check_ring(ring, self._storage.log, directory.keys)
         self._log = ReservingLog(self._storage.log, directory.path, settings.log.reserve)
         self._sink = Sink(
             self._log,
