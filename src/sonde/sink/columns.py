@@ -87,7 +87,11 @@ class Received:
     def devices(self) -> Iterable[str]:
         """The devices that the readings are of, each once."""
         column = self.readings.columns["device"] if isinstance(self.readings, Batch) else self.readings.devices
-        return column.dictionary.to_pylist() if isinstance(column, pa.Array) else set(column)
+        if not isinstance(column, pa.Array):
+            return set(column)
+        used = np.zeros(len(column.dictionary), np.bool_)  # the dictionary may name devices of other senders too
+        used[column.indices.to_numpy()] = True
+        return [name for name, is_used in zip(column.dictionary.to_pylist(), used, strict=True) if is_used]
 
 
 def merge(readings: Iterable[Columns | Batch]) -> Batch:
