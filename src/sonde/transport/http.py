@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import structlog
 from prometheus_client import Counter
 
-from sonde.errors import Conflict, Invalid, Problem, Retry, SondeError, TooLarge, Unsupported
+from sonde.errors import Conflict, Forbidden, Invalid, Problem, Retry, SondeError, TooLarge, Unsupported
 from sonde.metrics import Metrics
 from sonde.ports import Credential, Intake, Telemetry
 from sonde.problem import MEDIA_TYPE, answer_problem, problem_json
@@ -26,6 +26,7 @@ Answer: TypeAlias = tuple[int, bytes, list[tuple[bytes, bytes]]]
 
 BODY_BYTES: Final = 32 << 20
 ARRIVING_BYTES: Final = 256 << 20
+_PAGES: Final = "Any page that this browser is shown could: make a token with sonde token create"
 _HUNG_UP: Final = 499  # in metrics only: nobody is there to be answered
 _SCOPE: Final = "ingest"
 _HEAVY: Final = 256 << 10  # messages of nodes from so many bytes on are unpacked in a thread
@@ -128,6 +129,8 @@ class TelemetryApp:
         """Who sends, and the body. It is charged before it is read; if its size is not known then, when it is."""
         size = request.announced()
         who = self._intake.admit(request.token, _SCOPE, size or 0, request.address)
+        if b"origin" in request.headers and b"authorization" not in request.headers:
+            raise Forbidden("a page in a browser cannot send readings without a token", hint=_PAGES)
         if size is not None and size > self._body_bytes:
             raise self._too_large(size)
         body, more = await request.receive()
