@@ -1,5 +1,6 @@
 """The outbox file: what disks do to it, and other programs that look into it."""
 
+import contextlib
 import os
 import random
 import resource
@@ -161,15 +162,33 @@ def test_a_full_disk_is_a_retry_and_nothing_breaks(open_outbox: Open, path: Path
     assert again.problems == ()
 
 
-def test_too_many_open_files_is_not_damage(open_outbox: Open, path: Path) -> None:
-    open_outbox().close()
+@contextlib.contextmanager
+def files_left(room: int) -> Iterator[None]:
+    """This process may open so many files more."""
     old = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 1, old[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64 + max(map(int, os.listdir("/proc/self/fd"))), old[1]))
+    taken = [os.dup(0)]
     try:
-        with pytest.raises((Retry, Hold)):
-            open_outbox()
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        for _ in range(room):
+            os.close(taken.pop())
+        yield
     finally:
+        for handle in taken:
+            os.close(handle)
         resource.setrlimit(resource.RLIMIT_NOFILE, old)
+
+
+@pytest.mark.parametrize("room", range(8))
+def test_too_many_open_files_is_not_damage(open_outbox: Open, path: Path, room: int) -> None:
+    open_outbox().close()
+    opened = False
+    with files_left(room), contextlib.suppress(Retry, Hold):
+        open_outbox().close()
+        opened = True
+    assert room or not opened
     assert open_outbox().problems == ()
     assert not list(path.parent.glob("*damaged*"))
 

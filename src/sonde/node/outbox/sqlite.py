@@ -45,12 +45,11 @@ class SqliteOutbox:
         metrics: Metrics | None = None,
         epoch: str = "",
     ) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path, self._ring, self._limit = path, ring, limit_bytes
         self._clock = clock or SystemClock()
         self._metrics = metrics or Metrics()
         self._reader = Reader(ring, path)
-        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._lock = _lock(path)
         self._problems: list[str] = []
         self._say_full = self._clock.monotonic()
         try:
@@ -190,6 +189,8 @@ class SqliteOutbox:
             return file
         except (apsw.CantOpenError, apsw.PermissionsError, apsw.ReadOnlyError) as error:
             raise Hold(f"{self._path} cannot be opened: {error}", hint="May this user write there?") from None
+        except OSError as error:
+            raise _cannot_open(self._path, error) from None
         except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.LockedError) as error:
             raise connection_error(error) from None
 
@@ -320,3 +321,16 @@ def _outgoing(file: OutboxFile, row: Row, content: bytes) -> Outgoing:
         content = tombstone.encode(until, row.readings, tombstone.reason_of(content))
         digest = tombstone.digest_of(content)
     return Outgoing(row.kind, seq, until, row.readings, row.total - at.base_count, digest, content)
+
+
+def _lock(path: Path) -> FileLock:
+    """The outbox at ``path``, for this program alone."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return FileLock(path.with_name(path.name + ".lock"))
+    except OSError as error:
+        raise _cannot_open(path, error) from None
+
+
+def _cannot_open(path: Path, error: OSError) -> Retry:
+    return Retry(f"{path} cannot be opened: {error.strerror}", hint="May this user write there?")
