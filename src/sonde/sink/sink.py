@@ -177,7 +177,7 @@ class Sink:
 
 
 def _check_devices(who: Credential, received: Received) -> None:
-    for device in received.devices() if who.devices else ():
+    for device in received.devices():
         if not may_write(who, device):
             raise Forbidden(
                 f"the token {who.name!r} may not write the device {device!r}",
