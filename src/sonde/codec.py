@@ -59,7 +59,10 @@ class _Fernet:
         return self._key.encrypt(associated + body)
 
     def open(self, number: int, associated: memoryview, sealed: memoryview) -> bytes:
-        token = self._key.decrypt(bytes(sealed))
+        text = bytes(sealed)
+        token = self._key.decrypt(text)
+        if base64.urlsafe_b64encode(base64.urlsafe_b64decode(text)) != text:
+            raise InvalidToken  # base64 can be written in several ways; we wrote it in one
         if token[: len(associated)] != associated:
             raise InvalidToken
         return token[len(associated) :]

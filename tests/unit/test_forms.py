@@ -496,6 +496,13 @@ def test_what_is_plain_is_taken_quickly(body: list[Any], rows: int) -> None:
 # -- Arrow
 
 
+def test_arrow_with_a_zone_that_is_no_text() -> None:
+    times = pa.array([0, 1], pa.timestamp("us", "ABCDEFGH"))
+    body = arrow({"device": ["a", "b"], "metric": ["m", "m"], "time": times, "value": [1.0, 2.0]})
+    with pytest.raises(Invalid, match="not an Arrow stream"):
+        readings(body.replace(b"ABCDEFGH", b"\x8fBCDEFGH"), ARROW)
+
+
 def test_arrow_with_all_columns_of_ours() -> None:
     given = [
         Reading(

@@ -46,6 +46,7 @@ def _table(body: bytes, limits: Limits) -> pa.Table:
             raise TooLarge(f"the columns have more than {limits.decompressed_bytes} bytes", hint="Send fewer at once")
         table = pa.ipc.open_stream(body).read_all()
         table.validate(full=True)
+        _ = [(field.name, getattr(field.type, "tz", None)) for field in table.schema]  # fails on what is no UTF-8
     except (pa.ArrowException, struct.error, OSError, ValueError, IndexError) as error:
         raise Invalid(Problem(None, "", f"not an Arrow stream ({error})"), syntax=True) from None
     _check_names(table.column_names)
