@@ -88,7 +88,7 @@ def fill_the_disk(tmp_path: Path, rounds: int, seconds: float, *options: str) ->
         check_all(up, load)
 
 
-@pytest.mark.parametrize("reserve", ["0", "1MiB"])
+@pytest.mark.parametrize("reserve", ["0", pytest.param("1MiB", marks=pytest.mark.all)])
 def test_mistake_10_a_full_disk_is_503_and_never_a_false_202(tmp_path: Path, reserve: str) -> None:
     fill_the_disk(tmp_path, 1, 0.5, *SMALL, "--set", f"log.reserve={reserve}")
 

@@ -186,7 +186,9 @@ def put_an_older_one_back(up: Up, before: Path) -> None:
     shutil.copytree(before / "store", up.data / "store")
 
 
-@pytest.mark.parametrize("fault", [lose, lose_all, damage, put_an_older_one_back])
+@pytest.mark.parametrize(
+    "fault", [lose, *(pytest.param(f, marks=pytest.mark.all) for f in (lose_all, damage, put_an_older_one_back))]
+)
 def test_a_store_that_is_no_use_is_made_again_by_itself(fault: Callable[[Up, Path], None], tmp_path: Path) -> None:
     with Up(tmp_path, *QUIET, *SMALL) as up:
         up.send("d", 0, 1500)
