@@ -37,6 +37,31 @@ def test_requests_one_after_another_without_waiting(up: Up) -> None:
     assert up.sql("select count(*) from readings where device = 'pipe'") == [[49]]
 
 
+@pytest.mark.parametrize("rest", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nA: " + b"a" * 50_000 + b"\r\n\r\n"])
+def test_nonsense_behind_a_request_is_not_its_answer(rest: bytes, up: Up) -> None:
+    answers = ask(up, 3 * (head(up, len(GOOD)) + GOOD) + rest)
+    statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
+    assert statuses[:3] == [202, 202, 202]
+    assert set(statuses[3:]) <= {400, 431}, answers[-500:]
+
+
+def test_more_requests_at_once_than_may_wait(up: Up) -> None:
+    """The first of them are answered, and then the connection is closed; memory does not grow with what was sent."""
+    before = up.memory
+    with contextlib.ExitStack() as stack:
+        for _ in range(10):
+            connection = stack.enter_context(raw(up))
+            connection.settimeout(0.3)
+            with contextlib.suppress(OSError):
+                for _ in range(20):
+                    connection.sendall(head(up, None, method="GET", path="/openapi.json") * 5000)
+        assert up.memory < before + (60 << 20)
+    answers = ask(up, (head(up, len(GOOD)) + GOOD) * 500)
+    statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
+    assert set(statuses) == {202}
+    assert 50 < len(statuses) < 300
+
+
 def test_old_and_foreign_protocols(up: Up) -> None:
     old = (
         f"POST /telemetry HTTP/1.0\r\nAuthorization: Bearer {up.token}\r\nContent-Length: {len(GOOD)}\r\n\r\n".encode()

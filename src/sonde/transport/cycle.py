@@ -12,6 +12,8 @@ class Cycle(RequestResponseCycle):
     _head: tuple[Any, list[tuple[bytes, bytes]]] | None = None
 
     async def send(self, message: ASGISendEvent) -> None:
+        if self.transport.is_closing():  # its client has gone, which only the newest request of a connection is told
+            self.disconnected = True
         if message["type"] == "http.response.start" and not (self.response_started or self.disconnected):
             self._head = message, list(message.get("headers", ()))
             self.response_started = True

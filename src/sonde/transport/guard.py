@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from sonde.errors import Hold
@@ -39,6 +39,7 @@ class Guard:
     headers: int = 100
     header_bytes: int = 32 << 10
     url_bytes: int = 8 << 10
+    pipelined: int = 64  # requests of one connection that wait for the one before them
     grace_seconds: int = 8  # for requests under way when the server stops
 
 
@@ -63,8 +64,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self.waiting_for: Waiting = "headers"
         self._guard = guard
         self._began = False
-        self._unparsed = 0
+        self._unparsed = 0  # bytes since the last request was whole
+        self._piece = 0  # bytes that came last: perhaps the end of one request and all of others
         self._refusal: tuple[int, str] | None = None
+        self._running: RequestResponseCycle | None = None  # the one whose answer is next
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -73,12 +76,22 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._wait_for("headers", self._guard.header_seconds)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True  # the parent tells the newest request only
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
         if self.waiting_for == "another request":
             self._wait_for("headers", self._guard.header_seconds)
-        self._unparsed += len(data)
+        self._piece = len(data)
+        self._unparsed += self._piece
         super().data_received(data)
         if self.waiting_for == "headers" and self._unparsed > self._guard.header_bytes + self._guard.url_bytes:
             self.refuse(431, f"the headers have more than {self._guard.header_bytes} bytes")
@@ -104,9 +117,14 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         headers, guard = self.headers, self._guard
+        if len(self.pipeline) >= guard.pipelined:
+            self._stop(429, f"more than {guard.pipelined} requests wait for the one before them")
         if len(headers) > guard.headers:
             self._stop(431, f"there are more than {guard.headers} headers")
-        if self._unparsed > guard.header_bytes and sum(len(n) + len(v) for n, v in headers) > guard.header_bytes:
+        if (
+            max(self._unparsed, self._piece) > guard.header_bytes
+            and sum(len(n) + len(v) for n, v in headers) > guard.header_bytes
+        ):
             self._stop(431, f"the headers have more than {guard.header_bytes} bytes")
         self._wait_for("body", guard.body_seconds)
         super().on_headers_complete()
@@ -126,11 +144,12 @@ class GuardedProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
-        if self.pipeline:
+        if self.pipeline:  # nothing more is read before the last of them is answered
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        elif not self._began:
+            return
+        self.flow.resume_reading()
+        if not self._began:
             self._wait_for("another request", self._guard.idle_seconds)
 
     def overdue(self, now: float) -> None:
@@ -149,7 +168,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self.refuse(status, why)
 
     def refuse(self, status: int, why: str, *, retry_after: int | None = None) -> None:
-        """Answer without asking the app, and close."""
+        """Answer without asking the app, and close. If earlier requests have no answer yet this one gets none: it would be
+        taken for theirs. They get theirs first."""
+        if self._leave_to_earlier():
+            return
         answered = self.waiting_for == "body" and self.cycle is not None and self.cycle.response_started
         content = problem_json(status, why)
         retry = b"retry-after: %d\r\n" % retry_after if retry_after is not None else b""
@@ -158,6 +180,20 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.write(STATUS_LINE[status] + head % (MEDIA_TYPE.encode(), len(content), retry) + content)
         self._wait_for("an answer to be read", self._guard.answer_seconds)
         self.transport.close()
+
+    def _leave_to_earlier(self) -> bool:
+        """If requests before the one that is refused wait for their answers, close after the last of those."""
+        if self.waiting_for != "headers" and self.pipeline:
+            self.pipeline.popleft()  # it is the one that is refused
+        elif self.waiting_for != "headers":
+            return False
+        last = self.pipeline[0][0] if self.pipeline else self._running
+        if last is None or last.response_complete:
+            return False
+        last.keep_alive = False
+        self.flow.pause_reading()
+        self.due = None
+        return True
 
     def pause_writing(self) -> None:
         super().pause_writing()
