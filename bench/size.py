@@ -98,7 +98,7 @@ def wait_until_sealed(server: Server) -> None:
 def ask_all(server: Server, rows: int, times: int) -> None:
     day_end = START + min(rows * STEP, 86_400_000_000)
     span = f"since={START}&until={day_end}"
-    device = "/historical-data?device=device-007&type=data&id=co2&limit=10000&" + span
+    device = "/historical-data?device_id=device-007&type=data&id=co2&limit=10000&" + span
     latency("one series, one day, raw (10,000 at most)", server, getter(server, device), times)
     trends = f"/trends?sensor_type=co2&window=5m&{span}"
     latency("5-minute averages by zone, a day of 500 series", server, getter(server, trends), times)
