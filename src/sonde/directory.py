@@ -61,7 +61,7 @@ class DataDirectory:
             raise Hold(
                 f"{path} is not a data directory of Sonde", hint="Name another with --data, or start one: sonde up"
             ) from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Hold(f"{path / 'FORMAT'} cannot be read ({error})", hint='It should hold {"format": 1}') from None
         if found > FORMAT:
             raise NewerFormat(

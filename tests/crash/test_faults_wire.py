@@ -16,7 +16,7 @@ def harm(up: Up, between: Proxy, way: str, times: int) -> None:
     """Let ``way`` strike so many times, and see that readings arrive again afterwards."""
     struck = between.struck[way] + times
     between.way = way
-    wait_for(lambda: between.struck[way] >= struck, f"{way} striking")
+    wait_for(lambda: between.struck[way] >= struck, f"{way} striking", 120)
     between.let_go()
     before = count_of(up)
     wait_for(lambda: count_of(up) > before + 20, f"readings arriving after {way} (I4)")

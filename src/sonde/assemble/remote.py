@@ -70,6 +70,6 @@ class _Problem(msgspec.Struct):
 def _error(status: int, content: bytes) -> SondeError:
     try:
         detail = msgspec.json.decode(content, type=_Problem).detail
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         detail = content[:200].decode(errors="replace")
     return _ERRORS.get(status, Reject)(detail or f"the server answered with status {status}")

@@ -39,7 +39,7 @@ def find_running(directory: DataDirectory) -> Running | None:
     """The server that runs on a data directory, if one does."""
     try:
         found = msgspec.json.decode(directory.server.read_bytes(), type=Running)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return None
     try:
         os.kill(found.pid, 0)

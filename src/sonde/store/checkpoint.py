@@ -123,7 +123,7 @@ def checkpoints(folder: Path) -> list[Checkpoint]:
     for path in sorted(_folders(folder), reverse=True):
         try:
             manifest = msgspec.json.decode((path / _MANIFEST).read_bytes(), type=Manifest)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             continue
         if manifest.version == VERSION:
             found.append(Checkpoint(path, manifest))

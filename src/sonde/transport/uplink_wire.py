@@ -155,7 +155,7 @@ class HttpWire:
         if status == 200:
             try:
                 return msgspec.json.decode(answer, type=Durable).durable_seq
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 raise Hold(f"what answers at {self._where} is not a sink", hint="Is the address right?") from None
         raise self._error(status, headers, answer)
 
@@ -244,7 +244,7 @@ class _Said(msgspec.Struct):
 def _detail(answer: bytes) -> str:
     try:
         said = msgspec.json.decode(answer, type=_Said)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
     return (said.detail or said.title)[:500]
 
@@ -252,5 +252,5 @@ def _detail(answer: bytes) -> str:
 def _known(answer: bytes) -> int | None:
     try:
         return msgspec.json.decode(answer, type=Known).known_seq
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None

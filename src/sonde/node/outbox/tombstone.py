@@ -30,7 +30,7 @@ def reason_of(content: bytes) -> str:
     """Why the entries of a tombstone are lost."""
     try:
         return msgspec.json.decode(content, type=_Reason).reason
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
 
 
