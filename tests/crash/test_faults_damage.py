@@ -219,11 +219,11 @@ def test_a_control_database_that_is_none_is_named(world: World, tmp_path: Path) 
 
 @pytest.mark.all
 def test_a_bit_flipped_anywhere(world: World, tmp_path: Path) -> None:
-    """Sixty times, wherever it may be: it is harmless, or repaired, or the file is named."""
+    """Twenty times, wherever it may be: it is harmless, or repaired, or the file is named."""
     dice = random.Random(seed())
     files = [file.relative_to(world.data) for file in world.data.rglob("*") if file.is_file() and file.stat().st_size]
     struck = 0
-    for turn in range(60):
+    for turn in range(20):
         folder, file = tmp_path / f"{turn}", dice.choice(files)
         with world.copy(folder) as up:
             at = dice.randrange((up.data / file).stat().st_size)
