@@ -16,6 +16,7 @@ from sonde.reading import Kind
 
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _TEXT: Final = pa.string()
+_AT_ONCE: Final = 16_384  # rows; the texts on the way to JSON take several times its size
 
 
 @lru_cache(maxsize=256)
@@ -40,6 +41,11 @@ def json_arrays(table: pa.Table) -> bytes:
     """``[[…], …]``: one array a row."""
     if table.num_columns == 0:
         return b"[]"
+    pieces = [_arrays(table.slice(at, _AT_ONCE)) for at in range(0, table.num_rows, _AT_ONCE)]
+    return b"".join((b"[", b",".join(memoryview(piece)[1:-1] for piece in pieces), b"]"))
+
+
+def _arrays(table: pa.Table) -> bytes:
     parts: list[Any] = []
     for number in range(table.num_columns):
         parts += [_constant("," if number else "["), json_texts(table.column(number))]

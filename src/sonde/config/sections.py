@@ -157,7 +157,7 @@ class Store(Section):
     url: Annotated[str, AfterValidator(_store_url)] = key(
         "duckdb:", "Where the store is. duckdb: is the folder store of the data directory.", older=("DATABASE_URL",)
     )
-    memory: Size = key(300 << 20, "Memory that the database may use.", ge=64 << 20)
+    memory: Size = key(200 << 20, "Memory that the database may use.", ge=64 << 20)
     hot_readings: int = key(2_000_000, "Readings kept in the database before they are sealed into a part.", ge=1000)
     hot_time: Span = key(600.0, "Time after which readings are sealed into a part.", ge=1, le=_DAY)
 
