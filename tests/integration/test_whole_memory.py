@@ -72,4 +72,4 @@ def ask(up: Up, stop: threading.Event) -> None:
     while not stop.is_set():
         for path in ("/devices", "/kpis/live", "/historical-data?limit=10000", "/trends?sensor_type=m0", "/ledger"):
             up.request("GET", path)
-        up.request("POST", "/sql", b'{"sql": "select * from readings order by value limit 100000"}', JSON)
+        up.request("POST", "/sql", b'{"sql": "select * from readings order by value limit 10000"}', JSON)
