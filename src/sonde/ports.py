@@ -10,8 +10,10 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from sonde.audit import Act
 from sonde.changes import Changes, State
 from sonde.clock import Micros
+from sonde.entry import Entry
 from sonde.profile import Profile
 from sonde.question import Answer, Question
 from sonde.reading import Reading
@@ -201,6 +203,14 @@ class Log(Protocol):
     def close(self) -> None: ...
 
 
+class Journal(Protocol):
+    """The way into the log for what is no reading: rules, acknowledgements, commands, purges."""
+
+    async def record(self, entries: Sequence[Entry], partition: int | None = None) -> None:
+        """Make ``entries`` durable in one partition; in every one if none is named. :class:`Retry`."""
+        ...
+
+
 class Identities(Protocol):
     """Remembers who was first: identity → its first place in the log.
 
@@ -298,3 +308,19 @@ class Control(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class AuditTrail(Protocol):
+    """Who did what. It only grows; each act is chained to the one before, so that none can be changed or taken out unseen."""
+
+    def write(self, act: Act) -> None:
+        """Keep ``act``, durably. :class:`Retry` if it cannot be written: then the act itself must not happen."""
+        ...
+
+    def read(self, before: int | None, limit: int) -> Sequence[tuple[int, Act]]:
+        """The newest acts, newest first, with their numbers; only those below number ``before`` if it is given."""
+        ...
+
+    def verify(self) -> int:
+        """How many acts there are, all of them as they were written; :class:`Damaged` names the first that is not."""
+        ...

@@ -116,11 +116,12 @@ class Sink:
         self._streams.durable(who.node, stream, checked.until)
         return checked.until
 
-    async def record(self, entries: Sequence[Entry]) -> None:
-        """Make entries that are no readings durable, in every partition. :class:`Retry`."""
+    async def record(self, entries: Sequence[Entry], partition: int | None = None) -> None:
+        """Make entries that are no readings durable, in one partition or in every one. :class:`Retry`."""
         loop = asyncio.get_running_loop()
-        answers = [loop.create_future() for _ in self._committers]
-        for committer, answer in zip(self._committers, answers, strict=True):
+        committers = self._committers if partition is None else [self._committers[partition]]
+        answers = [loop.create_future() for _ in committers]
+        for committer, answer in zip(committers, answers, strict=True):
             committer.offer(Deposit(lambda: entries, answer=answer))
         await asyncio.gather(*answers)
 
