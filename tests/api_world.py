@@ -19,6 +19,7 @@ from sonde.access import Access
 from sonde.api.app import create_app
 from sonde.changes import READINGS, Alert, Changes, Definition, LedgerLine, Mark, Progress, Series
 from sonde.clock import SECOND, Micros, SystemClock
+from sonde.control.audit import MemoryAuditTrail
 from sonde.control.memory import MemoryControl
 from sonde.entry import Lane
 from sonde.metrics import Metrics
@@ -147,6 +148,7 @@ class House:
     app: FastAPI
     access: Access
     metrics: Metrics
+    audit: MemoryAuditTrail
     tokens: dict[str, str]
 
     def link(self) -> str:
@@ -170,8 +172,11 @@ def build(
         control.create_token(Credential(scope, scope, frozenset({scope})), token.digest)
     access = Access(control, clock, anonymous=anonymous, metrics=metrics)
     settings = {"api": {"port": 8000, "token": "***"}}
-    app = create_app(store, access, status=status, settings=lambda: settings, metrics=metrics, clock=clock, **options)
-    return House(app, access, metrics, tokens)
+    audit = MemoryAuditTrail()
+    app = create_app(
+        store, access, audit, status=status, settings=lambda: settings, metrics=metrics, clock=clock, **options
+    )
+    return House(app, access, metrics, audit, tokens)
 
 
 @contextlib.contextmanager

@@ -70,8 +70,8 @@ class Access:
             raise NotFound(f"no token has the id {credential_id!r}", hint="sonde token list shows them")
         return self._new_session("link", credential_id, LINK_LASTS)
 
-    def sign_in(self, secret: str, address: str = "") -> str:
-        """Use a link up; the value of a cookie that is good for a week."""
+    def use_link(self, secret: str, address: str = "") -> Credential:
+        """Use a link up; whose it was. :class:`Unauthenticated`, or :class:`Throttled` after too many wrong ones."""
         self._wrong.check(address)
         credential = self._take("link", digest(secret))
         if credential is None:
@@ -79,6 +79,10 @@ class Access:
             raise Unauthenticated(
                 "this sign-in link was used before, or is too old", hint="Make a new one: sonde token link"
             )
+        return credential
+
+    def open_session(self, credential: Credential) -> str:
+        """The value of a cookie that is good for a week."""
         return self._new_session("cookie", credential.id, COOKIE_LASTS)
 
     def _new_session(self, kind: str, credential_id: str, lasts: Micros) -> str:

@@ -53,11 +53,21 @@ class Hold(SondeError):
 class Damaged(Hold):
     """A file does not hold what was written to it.
 
-    ``offset`` is a byte in ``file``. In a log, ``next_offset`` is the next frame that can be read, if there is one.
+    ``offset`` is a place in ``file``: a byte, or whatever ``unit`` says. In a log, ``next_offset`` is the next frame that
+    can be read, if there is one.
     """
 
-    def __init__(self, message: str, *, file: str, offset: int, next_offset: int | None = None, hint: str = "") -> None:
-        super().__init__(f"{message} in {file} at byte {offset}", hint=hint)
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str,
+        offset: int,
+        next_offset: int | None = None,
+        hint: str = "",
+        unit: str = "byte",
+    ) -> None:
+        super().__init__(f"{message} in {file} at {unit} {offset}", hint=hint)
         self.file = file
         self.offset = offset
         self.next_offset = next_offset

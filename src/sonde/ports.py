@@ -311,7 +311,8 @@ class Control(Protocol):
 
 
 class AuditTrail(Protocol):
-    """Who did what. It only grows; each act is chained to the one before, so that none can be changed or taken out unseen."""
+    """Who did what. It only grows; each act is chained to the one before, so that none can be changed or taken out unseen.
+    Acts are numbered from 1 on; several programs may write at once."""
 
     def write(self, act: Act) -> None:
         """Keep ``act``, durably. :class:`Retry` if it cannot be written: then the act itself must not happen."""
@@ -321,6 +322,16 @@ class AuditTrail(Protocol):
         """The newest acts, newest first, with their numbers; only those below number ``before`` if it is given."""
         ...
 
-    def verify(self) -> int:
-        """How many acts there are, all of them as they were written; :class:`Damaged` names the first that is not."""
+    def head(self) -> tuple[int, bytes]:
+        """The number and hash of the newest act; 0 and :data:`sonde.audit.NO_HASH` before the first. Noted elsewhere, it
+        is an anchor: whoever takes the newest acts out cannot make it fit again."""
+        ...
+
+    def verify(self, anchors: Mapping[int, bytes] = ...) -> int:
+        """How many acts are kept, all of them as they were written and with the hashes that ``anchors`` noted for their
+        numbers; :class:`Damaged` names the first that is not."""
+        ...
+
+    def forget(self, before: Micros) -> int:
+        """Drop the oldest acts, those before a moment, but never the newest one; how many. What is kept stays chained."""
         ...

@@ -21,7 +21,7 @@ from sonde.api.routes import alerts, charts, devices, health, history, ledger, p
 from sonde.clock import Clock, SystemClock
 from sonde.errors import Invalid, Problem, SondeError, Unauthenticated
 from sonde.metrics import Metrics
-from sonde.ports import Store
+from sonde.ports import AuditTrail, Store
 from sonde.status import Status
 
 STALE_SECONDS: Final = 300.0
@@ -44,6 +44,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
 def create_app(
     store: Callable[[], Store],
     access: Access,
+    audit: AuditTrail,
     *,
     status: Callable[[], Status],
     settings: Callable[[], Mapping[str, Any]],
@@ -63,6 +64,7 @@ def create_app(
     app.state.parts = Parts(
         desk=Desk(store, metrics),
         access=access,
+        audit=audit,
         status=status,
         settings=settings,
         metrics=metrics,

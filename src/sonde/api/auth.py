@@ -29,7 +29,8 @@ def _check(
     _by_cookie: Annotated[Any, Security(_cookie)],
 ) -> Credential:
     access: Access = request.app.state.parts.access
-    return identify(request, access, scopes.scopes[0])
+    request.state.who = found = identify(request, access, scopes.scopes[0])
+    return found
 
 
 def needs(scope: str) -> Any:

@@ -10,6 +10,7 @@ from sonde.access import Access
 from sonde.api.desk import Desk
 from sonde.clock import Clock
 from sonde.metrics import Metrics
+from sonde.ports import AuditTrail
 from sonde.status import Status
 
 
@@ -20,6 +21,7 @@ class Parts:
 
     desk: Desk
     access: Access
+    audit: AuditTrail
     status: Callable[[], Status]
     settings: Callable[[], Mapping[str, Any]]
     metrics: Metrics

@@ -8,10 +8,10 @@ import pyarrow as pa
 from sonde.api.export import ARROW
 from sonde.assemble.remote import Remote
 from sonde.assemble.server import COOKIE, Running
-from sonde.assemble.tokens import create_token, open_control, valid_tokens
+from sonde.assemble.tokens import open_control, open_people
 from sonde.clock import SECOND, SystemClock
 from sonde.directory import DataDirectory
-from sonde.ports import Control
+from sonde.people import People
 from sonde.token import digest, new_secret
 
 _SECONDS: Final = 120
@@ -27,16 +27,16 @@ def ask_remote(remote: Remote, text: str) -> pa.Table:
 def ask_running(directory: DataDirectory, server: Running, text: str) -> pa.Table:
     """The rows that the server of this directory answers. Whoever may write its control database may ask: it lets this
     command in like a browser that has signed in, for two minutes."""
-    with open_control(directory) as control:
+    with open_people(directory) as people, open_control(directory) as control:
         secret = new_secret()
         expires = SystemClock().now() + _SECONDS * SECOND
-        control.put_session(digest(secret), "cookie", _admin(control), expires)
+        control.put_session(digest(secret), "cookie", _admin(people), expires)
     return ask_remote(Remote(server.url, {"Cookie": f"{COOKIE}={secret}"}), text)
 
 
-def _admin(control: Control) -> str:
+def _admin(people: People) -> str:
     """The id of a token that may do everything; a short-lived one if there is none."""
-    for credential in valid_tokens(control):
+    for credential in people.valid_tokens():
         if "admin" in credential.scopes:
             return credential.id
-    return create_token(control, "sql", ["admin"], expires=SystemClock().now() + _SECONDS * SECOND).id
+    return people.create_token("sql", ["admin"], expires=SystemClock().now() + _SECONDS * SECOND)[1].id

@@ -10,7 +10,7 @@ from typing import Final
 
 from sonde.assemble.keys import open_ring
 from sonde.assemble.server import running
-from sonde.assemble.tokens import create_token, open_control
+from sonde.assemble.tokens import open_people
 from sonde.clock import DAY, SystemClock
 from sonde.directory import DataDirectory
 from sonde.errors import Conflict
@@ -18,7 +18,7 @@ from sonde.node.outbox import SqliteOutbox
 from sonde.node.replay_run import Progress, Summary
 from sonde.node.replay_run import replay as run_replay
 from sonde.node.sensors.replay import ReplayOptions, ReplaySource
-from sonde.ports import Control
+from sonde.people import People
 from sonde.token import Token
 from sonde.transport.uplink_wire import HttpWire
 
@@ -41,12 +41,12 @@ class Sink:
 def local_sink(directory: DataDirectory) -> Iterator[Sink]:
     """The server that runs on a data directory, with a token of the node ``replay`` that ends with the replay."""
     server = running(directory)
-    with open_control(directory) as control:
-        token = _token(control)
+    with open_people(directory) as people:
+        token = _token(people)
         try:
             yield Sink(server.url, token.text, directory.path / NODE)
         finally:
-            control.revoke(token.id)
+            people.revoke_token(token.id)
 
 
 def replay_files(
@@ -75,10 +75,10 @@ def replay_files(
         return summary
 
 
-def _token(control: Control) -> Token:
+def _token(people: People) -> Token:
     ends = SystemClock().now() + _TOKEN_LASTS
     try:
-        return create_token(control, NODE, ["ingest"], node=NODE, expires=ends)
+        return people.create_token(NODE, ["ingest"], node=NODE, expires=ends)[0]
     except Conflict:  # left behind by replays that were killed
-        control.revoke(NODE)
-        return create_token(control, NODE, ["ingest"], node=NODE, expires=ends)
+        people.revoke_token(NODE)
+        return people.create_token(NODE, ["ingest"], node=NODE, expires=ends)[0]

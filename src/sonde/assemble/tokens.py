@@ -1,17 +1,15 @@
-"""Tokens, in the control database of a data directory; a server may be running on it or not."""
+"""Tokens and sessions, in the control database of a data directory; a server may be running on it or not."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
-from sonde.access import SCOPES, Access
-from sonde.clock import Micros, SystemClock
+from sonde.assemble.acts import note_local
+from sonde.clock import SystemClock
 from sonde.control.sqlite import SqliteControl
 from sonde.directory import DataDirectory
-from sonde.errors import Invalid, NotFound, Problem
-from sonde.ports import Control, Credential
-from sonde.token import Token
-
-_LONGEST = 256  # bytes of a name or pattern
+from sonde.people import People
+from sonde.ports import Control
 
 
 @contextmanager
@@ -24,54 +22,8 @@ def open_control(directory: DataDirectory) -> Iterator[Control]:
         control.close()
 
 
-def create_token(
-    control: Control,
-    name: str,
-    scopes: Sequence[str],
-    *,
-    devices: Sequence[str] = (),
-    node: str = "",
-    expires: Micros | None = None,
-) -> Token:
-    """A new token; its text is known to the caller alone. :class:`Invalid`, or :class:`Conflict` if two are valid."""
-    for field, text in (("name", name), ("node", node or name), *(("device", pattern) for pattern in devices)):
-        if not text.strip() or not text.isprintable() or len(text.encode("utf-8", "replace")) > _LONGEST:
-            raise Invalid(Problem(None, field, f"should be 1 to {_LONGEST} printable characters"))
-    unknown = sorted(set(scopes) - set(SCOPES))
-    if unknown or not scopes:
-        problem = f"{unknown[0]!r} is no scope" if unknown else "no scope is named"
-        raise Invalid(Problem(None, "--scope", f"{problem}; the scopes are {', '.join(SCOPES)}"))
-    now = SystemClock().now()
-    if expires is not None and expires <= now:
-        raise Invalid(Problem(None, "--expires", "that moment has passed; name a later one"))
-    token = Token.make()
-    control.create_token(
-        Credential(token.id, name, frozenset(scopes), tuple(devices), node, expires, created=now), token.digest
-    )
-    return token
-
-
-def revoke_token(control: Control, name_or_id: str) -> int:
-    """Revoke the tokens with that name or id; how many. :class:`NotFound` if there is none that is valid."""
-    revoked = control.revoke(name_or_id)
-    if not revoked:
-        raise _unknown(name_or_id)
-    return revoked
-
-
-def sign_in_link(control: Control, name_or_id: str) -> str:
-    """The secret of a one-time link that signs a browser in with a token's rights."""
-    for credential in valid_tokens(control):
-        if name_or_id in {credential.name, credential.id}:
-            return Access(control, SystemClock()).make_link(credential.id)
-    raise _unknown(name_or_id)
-
-
-def valid_tokens(control: Control) -> list[Credential]:
-    """The tokens that are neither revoked nor expired."""
-    now = SystemClock().now()
-    return [c for c in control.tokens() if not c.revoked and (c.expires is None or c.expires > now)]
-
-
-def _unknown(name_or_id: str) -> NotFound:
-    return NotFound(f"no token that is valid has the name or id {name_or_id!r}", hint="sonde token list shows them")
+@contextmanager
+def open_people(directory: DataDirectory) -> Iterator[People]:
+    """Tokens and sessions as whoever runs this command may arrange them; all of it goes into the audit trail."""
+    with open_control(directory) as control:
+        yield People(control, SystemClock(), partial(note_local, directory))

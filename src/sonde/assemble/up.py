@@ -8,6 +8,7 @@ import gc
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -15,6 +16,7 @@ import structlog
 
 from sonde.access import Access
 from sonde.api.app import create_app
+from sonde.assemble.acts import note_in
 from sonde.assemble.asked import AskedStore
 from sonde.assemble.counted import level, total
 from sonde.assemble.edge import Edge
@@ -25,13 +27,14 @@ from sonde.assemble.reserve import ReservingLog
 from sonde.assemble.sensors import specs
 from sonde.assemble.server import announce, withdraw
 from sonde.assemble.storage import Storage
-from sonde.assemble.tokens import create_token, valid_tokens
 from sonde.clock import SECOND, Micros, SystemClock
 from sonde.config import Loaded, Settings, as_rows, master_keys
+from sonde.control.audit import SqliteAuditTrail
 from sonde.control.sqlite import SqliteControl
 from sonde.directory import DataDirectory
 from sonde.frame import Codec
 from sonde.metrics import Metrics
+from sonde.people import People
 from sonde.ports import Credential, Store
 from sonde.sink.limits import Limits
 from sonde.sink.sink import Sink
@@ -72,6 +75,8 @@ class Up:
         ring = open_ring(directory.keys, master_keys(settings.log.encryption_key), log_path(directory, settings) / "id")
         self._control = SqliteControl(directory.control)
         undo.callback(self._control.close)
+        self._audit = SqliteAuditTrail(directory.control)
+        undo.callback(self._audit.close)
         self._access = Access(
             self._control, clock, anonymous=frozenset(settings.auth.anonymous_scopes), metrics=metrics
         )
@@ -92,6 +97,7 @@ class Up:
         api = create_app(
             self._store,
             self._access,
+            self._audit,
             status=self.status,
             settings=lambda: self._shown,
             metrics=metrics,
@@ -122,10 +128,9 @@ class Up:
 
     def sign_in_secret(self) -> str:
         """The secret of a new one-time link for an administrator, whose token is made if there is none."""
-        for credential in valid_tokens(self._control):
-            if "admin" in credential.scopes:
-                return self._access.make_link(credential.id)
-        return self._access.make_link(create_token(self._control, "admin", ["admin"]).id)
+        people = People(self._control, self.clock, partial(note_in, self._audit))
+        admins = [credential.id for credential in people.valid_tokens() if "admin" in credential.scopes]
+        return people.make_link(admins[0] if admins else people.create_token("admin", ["admin"])[1].id)
 
     def failed(self) -> BaseException | None:
         """What ended it, if something did."""
@@ -166,6 +171,7 @@ class Up:
         self._storage.drain(_DRAIN_SECONDS)
         in_time &= self._storage.stop(_STORE_SECONDS)
         withdraw(self.directory)
+        self._audit.close()
         self._control.close()
         self._lock.release()
         return in_time

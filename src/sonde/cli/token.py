@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sonde.assemble.server import running
-from sonde.assemble.tokens import create_token, open_control, revoke_token, sign_in_link
+from sonde.assemble.tokens import open_control, open_people
 from sonde.cli.options import DEFAULT_DATA, Data, Json
 from sonde.cli.tables import print_json, print_table
 from sonde.cli.terminal import done, note
@@ -38,8 +38,8 @@ def create(
     """Make a token and print it, alone, on standard output. It is not shown again."""
     ends = _moment(expires) if expires else None
     scopes = [word for words in scope for word in words.replace(",", " ").split()]
-    with open_control(_directory(data)) as control:
-        made = create_token(control, name, scopes, devices=device or (), node=node, expires=ends)
+    with open_people(_directory(data)) as people:
+        made, _ = people.create_token(name, scopes, devices=device or (), node=node, expires=ends)
     typer.echo(made.text)
     note("Keep it now, it is not shown again. Programs send it as the header Authorization: Bearer sonde_…")
 
@@ -60,8 +60,8 @@ def list_(data: Data = DEFAULT_DATA, json: Json = False) -> None:
 @app.command()
 def revoke(token: _NameOrId, data: Data = DEFAULT_DATA) -> None:
     """Revoke tokens. A running server sees it within a second."""
-    with open_control(DataDirectory.open(data)) as control:
-        revoked = revoke_token(control, token)
+    with open_people(DataDirectory.open(data)) as people:
+        revoked = people.revoke_token(token)
     done(f"revoked {revoked} token{'s' if revoked > 1 else ''}")
 
 
@@ -70,8 +70,8 @@ def link(token: _NameOrId = _ADMIN, data: Data = DEFAULT_DATA) -> None:
     """Print a link that signs a browser in, once, with the rights of a token."""
     directory = DataDirectory.open(data)
     server = running(directory)
-    with open_control(directory) as control:
-        secret = sign_in_link(control, token)
+    with open_people(directory) as people:
+        secret = people.make_link(token)
     typer.echo(server.sign_in_url(secret))
 
 

@@ -1,13 +1,7 @@
-"""The control database in one SQLite file: tokens and sign-in sessions.
+"""Tokens and sign-in sessions in the control database. What a method returned from is there after a power cut; only the
+time of last use is written without a sync, and late."""
 
-Several programs may have it open at once (the server, and ``sonde token`` beside it). WAL with full syncs: what a
-method returned from is there after a power cut. Only the time of last use is written without a sync, and late.
-"""
-
-import os
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,23 +9,11 @@ import apsw
 import msgspec
 
 from sonde.clock import SECOND, Clock, Micros, SystemClock
+from sonde.control.file import BUSY_MILLISECONDS, ControlFile
 from sonde.control.memory import VALID_AT_ONCE, too_many
-from sonde.errors import Conflict, Damaged, Hold, NewerFormat, Retry, SondeError
 from sonde.ports import Credential
 
-_VERSION: Final = 1
-_BUSY_MILLISECONDS: Final = 5_000
 _LAST_USED_EVERY: Final = 60 * SECOND
-_TABLES: Final = """
-create table tokens (
-    digest blob primary key, id text not null unique, name text not null, scopes text not null, devices text not null,
-    node text not null, expires integer, created integer not null, last_used integer, revoked integer not null
-) without rowid;
-create table sessions (
-    digest blob primary key, kind text not null, credential_id text not null, expires integer not null
-) without rowid;
-create index sessions_expire on sessions (expires);
-"""
 _COUNT_VALID: Final = """
 select count(*) from tokens where name = ? and not revoked and (expires is null or expires > ?)
 """
@@ -45,24 +27,11 @@ class SqliteControl:
     """Port ``Control`` in the file at ``path``, made with mode 0600 if it is not there. Any thread may call it."""
 
     def __init__(self, path: Path, clock: Clock | None = None) -> None:
-        self._path = path
         self._clock = clock or SystemClock()
-        self._lock = threading.Lock()
         self._used: dict[bytes, Micros] = {}
         self._used_written = self._clock.now()
-        with self._errors():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            self._db = _connect(path)
-            self._prepare()
-
-    def _prepare(self) -> None:
-        with self._transaction():  # two programs may start at once: the first makes the tables
-            (version,) = next(self._db.execute("pragma user_version"))
-            if version > _VERSION:
-                raise NewerFormat(f"{self._path} was written by a newer Sonde (version {version})")
-            if version < _VERSION:
-                self._db.execute(_TABLES)
-                self._db.execute(f"pragma user_version = {_VERSION}")
+        self._file = ControlFile(path)
+        self._db = self._file.db
 
     def create_token(self, credential: Credential, digest: bytes) -> None:
         c = credential
@@ -77,13 +46,13 @@ class SqliteControl:
             c.last_used,
             c.revoked,
         )
-        with self._errors(), self._transaction():
+        with self._file.errors(), self._file.transaction():
             if next(self._db.execute(_COUNT_VALID, (c.name, self._clock.now())))[0] >= VALID_AT_ONCE:
                 raise too_many(c.name)
             self._db.execute("insert into tokens values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (digest, *row))
 
     def find_token(self, digest: bytes) -> Credential | None:
-        with self._errors():
+        with self._file.errors():
             found = list(self._db.execute("select * from tokens where digest = ?", (digest,)))
             if not found:
                 return None
@@ -92,13 +61,13 @@ class SqliteControl:
             return _credential(found[0])
 
     def tokens(self) -> Sequence[Credential]:
-        with self._errors():
+        with self._file.errors():
             self._write_last_used(at_once=True)
             rows = list(self._db.execute("select * from tokens order by created, id"))
         return [_credential(row) for row in rows]
 
     def revoke(self, name_or_id: str) -> int:
-        with self._errors(), self._transaction():
+        with self._file.errors(), self._file.transaction():
             self._db.execute(
                 "update tokens set revoked = 1 where not revoked and (name = ?1 or id = ?1)", (name_or_id,)
             )
@@ -106,14 +75,14 @@ class SqliteControl:
         return int(changes)
 
     def put_session(self, digest: bytes, kind: str, credential_id: str, expires: Micros) -> None:
-        with self._errors(), self._transaction():
+        with self._file.errors(), self._file.transaction():
             self._db.execute("delete from sessions where expires <= ?", (self._clock.now(),))
             self._db.execute("insert into sessions values (?, ?, ?, ?)", (digest, kind, credential_id, expires))
 
     def take_session(self, digest: bytes, kind: str, now: Micros) -> Credential | None:
-        with self._errors():
+        with self._file.errors():
             if kind == "link":
-                with self._transaction():  # two browsers with one link: the first one gets in
+                with self._file.transaction():  # two browsers with one link: the first one gets in
                     found = list(self._db.execute(_TAKE, (digest, kind, now)))
                     self._db.execute("delete from sessions where digest = ? and kind = ?", (digest, kind))
             else:
@@ -121,9 +90,9 @@ class SqliteControl:
         return _credential(found[0]) if found else None
 
     def close(self) -> None:
-        with self._errors():
+        with self._file.errors():
             self._write_last_used(at_once=True)
-            self._db.close()
+        self._file.close()
 
     def _write_last_used(self, at_once: bool = False) -> None:
         """Write the times of use down, at most once a minute; another time if a writer is at work just now."""
@@ -134,7 +103,7 @@ class SqliteControl:
         self._db.set_busy_timeout(0)
         self._db.pragma("synchronous", 1)
         try:
-            with self._transaction():
+            with self._file.transaction():
                 rows = [(moment, digest) for digest, moment in self._used.items()]
                 self._db.executemany("update tokens set last_used = ? where digest = ?", rows)
             self._used.clear()
@@ -142,51 +111,7 @@ class SqliteControl:
             return  # a time of use is worth no waiting; it stays in ``_used``
         finally:
             self._db.pragma("synchronous", 2)
-            self._db.set_busy_timeout(_BUSY_MILLISECONDS)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """One transaction. Not the driver's own ``with``: that waits for locks and syncs with the GIL held."""
-        self._db.execute("begin immediate")
-        try:
-            yield
-            self._db.execute("commit")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("rollback")
-            raise
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """One caller at a time, and SQLite's errors in our names."""
-        with self._lock:
-            try:
-                yield
-            except SondeError:
-                raise
-            except (apsw.CorruptError, apsw.NotADBError) as error:
-                raise Damaged(
-                    f"SQLite reports damage ({error})", file=str(self._path), offset=0, hint="Restore it from a backup"
-                ) from None
-            except apsw.ConstraintError:
-                raise Conflict("a token or session with this id is there already", hint="Make another") from None
-            except (apsw.CantOpenError, apsw.PermissionsError, apsw.ReadOnlyError, PermissionError) as error:
-                raise Hold(
-                    f"{self._path} cannot be opened for writing ({error})", hint="Check its owner and mode"
-                ) from None
-            except apsw.ConnectionClosedError:
-                raise Retry(f"{self._path} is closed: the program is stopping") from None
-            except (apsw.Error, OSError) as error:
-                raise Retry(f"{self._path} could not be used ({error})", hint="Is the disk full?", after=5.0) from None
-
-
-def _connect(path: Path) -> apsw.Connection:
-    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    db.set_busy_timeout(_BUSY_MILLISECONDS)
-    db.pragma("journal_mode", "wal")
-    db.pragma("synchronous", 2)
-    db.pragma("trusted_schema", 0)
-    return db
+            self._db.set_busy_timeout(BUSY_MILLISECONDS)
 
 
 def _json(values: Sequence[str]) -> str:

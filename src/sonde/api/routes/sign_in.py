@@ -11,11 +11,12 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from sonde.access import COOKIE_LASTS
+from sonde.api.acts import note_act_of
 from sonde.api.answers import Session
 from sonde.api.auth import COOKIE, address_of, from_own_page, is_secret, scopes_of
 from sonde.api.body import FORM, read_form
 from sonde.api.page import sign_in_page
-from sonde.api.parts import PartsOf
+from sonde.api.parts import Parts, PartsOf
 from sonde.api.responses import answer, failing
 from sonde.api.routes.router import open_router
 from sonde.clock import SECOND
@@ -80,7 +81,7 @@ async def sign_in(request: Request, parts: PartsOf) -> Response:
     try:
         if not is_secret(link):
             raise Unauthenticated("this is not a sign-in link, or a part of it is missing", hint="Copy it whole")
-        cookie = await run_in_threadpool(parts.access.sign_in, link, address_of(request))
+        cookie = await run_in_threadpool(_open_session, request, parts, link)
     except SondeError as error:
         found = answer_problem(error)
         return HTMLResponse(sign_in_page("", error), found.status, {**found.headers, **_NOT_KEPT})
@@ -114,6 +115,13 @@ def session(request: Request, parts: PartsOf) -> Response:
     who, scopes = scopes_of(request, parts.access)
     expires = format_time(who.expires) if who and who.expires is not None else None
     return answer(msgspec.json.encode({"name": who.name if who else None, "scopes": scopes, "expires": expires}))
+
+
+def _open_session(request: Request, parts: Parts, link: str) -> str:
+    """The cookie for a link, which is used up."""
+    who = parts.access.use_link(link, address_of(request))
+    note_act_of(request, who.name, "session.open", id=who.id)
+    return parts.access.open_session(who)
 
 
 def _to_start() -> Response:

@@ -1,0 +1,96 @@
+"""Who may come in, as people arrange it: tokens made and revoked, links that sign a browser in.
+
+Everything is written to the audit trail before it happens, by the ``note`` that is given.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from sonde.access import SCOPES, Access
+from sonde.clock import Clock, Micros
+from sonde.errors import Invalid, NotFound, Problem
+from sonde.ports import Control, Credential
+from sonde.token import Token
+
+LONGEST: Final = 256
+"""Bytes of a name or pattern."""
+_RESERVED: Final = frozenset({"local", "anonymous"})  # who they are is known without a token
+
+
+class Note(Protocol):
+    """Writes an act down, or raises :class:`sonde.errors.Retry`: then it must not happen."""
+
+    def __call__(self, what: str, on: str = "", /, **detail: str) -> None: ...
+
+
+class People:
+    """The tokens of one control database, and what may be done with them."""
+
+    def __init__(self, control: Control, clock: Clock, note: Note) -> None:
+        self._control = control
+        self._clock = clock
+        self._note = note
+
+    def create_token(
+        self,
+        name: str,
+        scopes: Sequence[str],
+        *,
+        devices: Sequence[str] = (),
+        node: str = "",
+        expires: Micros | None = None,
+    ) -> tuple[Token, Credential]:
+        """A new token; its text is known to the caller alone. :class:`Invalid`, or :class:`Conflict` if two are valid."""
+        _check_texts(("name", name), ("node", node or name), *(("device", pattern) for pattern in devices))
+        _check_scopes(scopes)
+        now = self._clock.now()
+        if expires is not None and expires <= now:
+            raise Invalid(Problem(None, "expires", "that moment has passed; name a later one"))
+        token = Token.make()
+        made = Credential(token.id, name, frozenset(scopes), tuple(devices), node, expires, created=now)
+        details = {"devices": " ".join(devices), "node": node}
+        given = {key: text for key, text in details.items() if text}
+        self._note("token.create", name, id=token.id, scopes=" ".join(sorted(made.scopes)), **given)
+        self._control.create_token(made, token.digest)
+        return token, made
+
+    def revoke_token(self, name_or_id: str) -> int:
+        """Revoke the tokens with that name or id, and end their sessions; how many tokens. :class:`NotFound` if there is none
+        that is not revoked."""
+        found = [c for c in self._control.tokens() if name_or_id in (c.name, c.id) and not c.revoked]
+        if not found:
+            raise _unknown(name_or_id)
+        self._note("token.revoke", found[0].name, ids=" ".join(c.id for c in found))
+        return self._control.revoke(name_or_id)
+
+    def make_link(self, name_or_id: str) -> str:
+        """The secret of a one-time link that signs a browser in with a token's rights."""
+        for credential in self.valid_tokens():
+            if name_or_id in {credential.name, credential.id}:
+                self._note("token.link", credential.name, id=credential.id)
+                return Access(self._control, self._clock).make_link(credential.id)
+        raise _unknown(name_or_id)
+
+    def valid_tokens(self) -> list[Credential]:
+        """The tokens that are neither revoked nor expired."""
+        now = self._clock.now()
+        return [c for c in self._control.tokens() if not c.revoked and (c.expires is None or c.expires > now)]
+
+
+def _check_texts(*texts: tuple[str, str]) -> None:
+    for field, text in texts:
+        if not text.strip() or not text.isprintable() or len(text.encode("utf-8", "replace")) > LONGEST:
+            raise Invalid(Problem(None, field, f"should be 1 to {LONGEST} printable characters"))
+        if field != "device" and text in _RESERVED:
+            raise Invalid(Problem(None, field, f"{text!r} has a meaning of its own; choose another"))
+
+
+def _check_scopes(scopes: Sequence[str]) -> None:
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        problem = f"{unknown[0]!r} is no scope" if unknown else "no scope is named"
+        raise Invalid(Problem(None, "scope", f"{problem}; the scopes are {', '.join(SCOPES)}"))
+
+
+def _unknown(name_or_id: str) -> NotFound:
+    return NotFound(f"no token that is valid has the name or id {name_or_id!r}", hint="sonde token list shows them")
