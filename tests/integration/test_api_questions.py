@@ -280,12 +280,28 @@ def test_sql_values_without_a_form_in_json_are_no_server_errors(api: httpx.Clien
         (b"", {}, 400),
         (b'{"sql": "select 1"}', {"Content-Type": "text/plain"}, 415),
         (b'{"sql": "select 1"}', {"Content-Encoding": "gzip"}, 415),
-        (b" " * (1 << 20) + b"{}", {}, 413),
+        (b" " * 1_500_000 + b"{}", {}, 413),
     ],
 )
 def test_sql_that_is_refused(api: httpx.Client, body: bytes, headers: dict[str, str], status: int) -> None:
     response = api.post("/sql", content=body, headers={"Content-Type": "application/json", **headers})
     assert (response.status_code, response.json()["status"]) == (status, status)
+
+
+@pytest.mark.parametrize("escaped", [True, False])
+def test_the_longest_question_is_counted_in_characters_however_it_is_written(api: httpx.Client, escaped: bool) -> None:
+    """A character outside the first plane is one character, and 12 bytes of JSON when it is escaped."""
+    headers = {"Content-Type": "application/json"}
+    for characters, status in ((100_000, 200), (100_001, 422)):
+        text = "select 1 -- ".ljust(characters, "\U0002d1f6")
+        body = json.dumps({"sql": text}, ensure_ascii=escaped).encode()
+        assert api.post("/sql", content=body, headers=headers).status_code == status
+
+
+def test_a_refusal_does_not_repeat_a_long_name(api: httpx.Client) -> None:
+    response = api.post("/sql", json={"sql": "select 1", "\U0002d1f6" * 100_000: 1})
+    assert response.status_code == 422
+    assert len(response.text) < 1_000
 
 
 def test_config_summary_and_metrics(api: httpx.Client) -> None:

@@ -8,7 +8,8 @@ from fastapi import Request
 
 from sonde.errors import Invalid, Problem, TooLarge, Unsupported
 
-MOST_BYTES: Final = 1 << 20
+MOST_BYTES: Final = 1_500_000  # holds the longest question in SQL, should each character be escaped: 12 bytes each
+_MOST_SHOWN: Final = 500  # characters of what was wrong; a name in a body may be as long as the body
 FORM: Final = "application/x-www-form-urlencoded"
 T = TypeVar("T")
 
@@ -20,9 +21,9 @@ async def read_json(request: Request, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=shape)
     except msgspec.ValidationError as error:
-        raise Invalid(Problem(None, "body", str(error))) from None
+        raise Invalid(Problem(None, "body", _shown(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(Problem(None, "body", f"not JSON ({error})"), syntax=True) from None
+        raise Invalid(Problem(None, "body", f"not JSON ({_shown(error)})"), syntax=True) from None
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -33,6 +34,11 @@ async def read_form(request: Request) -> dict[str, str]:
         return dict(parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=16))
     except ValueError as error:
         raise Invalid(Problem(None, "body", f"not a form ({error})"), syntax=True) from None
+
+
+def _shown(error: Exception) -> str:
+    text = str(error)
+    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
 
 
 def _check_type(request: Request, expected: str) -> None:
