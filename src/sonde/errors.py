@@ -22,6 +22,7 @@ A message has three parts: what happened, where, and what to do (``hint``).
 Adapters map their driver's errors into this tree at the seam.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -109,14 +110,19 @@ class Problem:
 
 
 class Invalid(Reject):
-    """It cannot be parsed (``syntax``: 400) or breaks a rule (422)."""
+    """It cannot be parsed (``syntax``: 400) or breaks a rule (422). ``more`` are further problems, where all are told."""
 
-    def __init__(self, problem: Problem, *, syntax: bool = False) -> None:
-        where = "" if problem.index is None else f"reading {problem.index}: "
-        field = f"{problem.field}: " if problem.field else ""
-        super().__init__(f"{where}{field}{problem.message}")
+    def __init__(self, problem: Problem, *, more: Sequence[Problem] = (), syntax: bool = False) -> None:
+        super().__init__("; ".join(map(_in_words, (problem, *more))))
         self.problem = problem
+        self.problems = (problem, *more)
         self.syntax = syntax
+
+
+def _in_words(problem: Problem) -> str:
+    where = "" if problem.index is None else f"reading {problem.index}: "
+    field = f"{problem.field}: " if problem.field else ""
+    return f"{where}{field}{problem.message}"
 
 
 class Unauthenticated(Reject):

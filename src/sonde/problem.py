@@ -58,6 +58,8 @@ def answer_problem(error: SondeError) -> ProblemAnswer:
         more = {"field": error.problem.field}
         if error.problem.index is not None:
             more["index"] = error.problem.index
+        if len(error.problems) > 1:
+            more["errors"] = [{"field": one.field, "message": one.message} for one in error.problems]
     elif isinstance(error, Conflict) and error.known is not None:
         more = {"known": error.known}
     elif isinstance(error, Retry | Hold):
