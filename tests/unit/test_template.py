@@ -11,7 +11,6 @@ from sonde.node.sensors.device import COMMANDS
 from sonde.profile import Command, Parameter, Profile
 from sonde.template import checked, faults
 
-
 _UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
