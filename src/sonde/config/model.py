@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from sonde.config.key import Section
 from sonde.config.named import DEFAULT_RULES, DEFAULT_SENSORS, KINDS, Rule, Sensor
-from sonde.config.sections import SECTIONS, Api, Auth, Kafka, Log, Node, Process, Server, Sink, Store
+from sonde.config.sections import SECTIONS, Api, Auth, Kafka, Log, Node, Process, Server, Sink, Store, Tls
 
 
 class Settings(BaseModel):
@@ -17,6 +17,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     server: Server
+    tls: Tls
     auth: Auth
     sink: Sink
     log: Log

@@ -103,6 +103,35 @@ class Server(Section):
     body_timeout: Span = key(30.0, "Time for a request's body to arrive.", gt=0, le=3600)
 
 
+class Tls(Section):
+    """TLS at the listener: https for sink and api. `sonde init --tls` makes a private authority and a certificate."""
+
+    enabled: Flag = key(False, "Whether the listener speaks TLS, and nothing else.")
+    certificate: str = key(
+        "",
+        "Certificate of the server in PEM, with the chain behind it. Empty: tls/server.pem of the data directory.",
+        example="/etc/sonde/server.pem",
+    )
+    certificate_key: str = key("", "Its private key in PEM. Empty: in the same file.", example="/etc/sonde/server.key")
+    client_ca: str = key(
+        "",
+        "Authority whose certificates nodes may show. Empty: tls/authority.pem of the data directory, if it is there.",
+    )
+    require_client: Flag = key(
+        False, "Whether the token of a node is taken only beside the certificate that the node got with it."
+    )
+    handshake_timeout: Span = key(10.0, "Time for a TLS handshake.", gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _named_and_used(self) -> "Tls":
+        if not self.enabled and (self.certificate or self.require_client):
+            named = "certificate" if self.certificate else "require_client"
+            raise ValueError(f"{named} is set, and enabled is no; set enabled = yes, or take it out")
+        if self.certificate_key and not self.certificate:
+            raise ValueError("certificate_key is set without certificate; name both")
+        return self
+
+
 class Auth(Section):
     """Who may do what without a token. Everyone else needs one: `sonde token create`."""
 
@@ -181,7 +210,20 @@ class Node(Section):
         older=("telemetry_sink.endpoint",),
         example="https://sonde.example.org:8000",
     )
-    token: SecretStr = key(_NONE, "Token of the node: sonde token create NAME --scope ingest --node NAME.")
+    token: SecretStr = key(
+        _NONE,
+        "Token of the node: sonde token create NAME --scope ingest --node NAME. Empty: what sonde node join brought.",
+    )
+    ca: str = key(
+        "",
+        "File with the authorities to trust where the sink's address is https. Empty: what sonde node join brought, else "
+        "those of the system.",
+        example="/etc/sonde/authority.pem",
+    )
+    certificate: str = key(
+        "",
+        "File with the node's own certificate and key in PEM. Empty: what sonde node join brought, if anything.",
+    )
     outbox: Size = key(10**9, "Most bytes that wait in the outbox; then the oldest make way.", ge=1 << 20)
     encryption_key: Keys = key(
         _NONE, "Master key of the outbox, as in [log]. Empty: keys.json beside the outbox, made on the first start."
@@ -234,6 +276,7 @@ class Kafka(Section):
 
 SECTIONS: Final[dict[str, type[Section]]] = {
     "server": Server,
+    "tls": Tls,
     "auth": Auth,
     "sink": Sink,
     "log": Log,

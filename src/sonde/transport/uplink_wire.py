@@ -5,10 +5,10 @@ The body is MessagePack, compressed whole into one standard zstd frame (RFC 8878
 when decompressed. The answer is JSON: ``{"durable_seq": n}``, or ``{"known_seq": n}`` with 409.
 """
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +18,7 @@ import urllib3
 from sonde.clock import SECOND, Clock, SystemClock
 from sonde.errors import Conflict, Hold, Invalid, Problem, Reject, Retry, TooLarge
 from sonde.ports import Outgoing, StreamId
+from sonde.transport.tls import ClientTls, explain
 
 CONTENT_TYPE: Final = "application/vnd.sonde.uplink"
 CONTENT_ENCODING: Final = "zstd"
@@ -110,8 +111,8 @@ class HttpWire:
     """A :class:`sonde.ports.Wire` to the sink at ``url``.
 
     ``token`` is the node's credential. Waits ``connect_timeout`` seconds for a connection and for each piece of a request
-    to be taken, and ``timeout`` seconds for the answer. ``ca`` is a file with the certificates to trust, ``certificate``
-    and ``key`` are the node's own for mutual TLS. :class:`Hold` if the address cannot be one.
+    to be taken, and ``timeout`` seconds for the answer. ``tls`` is what it trusts and shows where the address is https;
+    None: the authorities of the system. :class:`Hold` if the address cannot be one.
     """
 
     def __init__(
@@ -121,9 +122,7 @@ class HttpWire:
         *,
         timeout: float = 30.0,
         connect_timeout: float = 10.0,
-        ca: Path | None = None,
-        certificate: Path | None = None,
-        key: Path | None = None,
+        tls: ClientTls | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
@@ -136,18 +135,17 @@ class HttpWire:
             "Content-Encoding": CONTENT_ENCODING,
             "Accept": "application/json",
         }
-        options: dict[str, Any] = {"maxsize": 3, "block": False}
-        if url.startswith("https:"):
-            files = {"ca_certs": ca, "cert_file": certificate, "key_file": key}
-            options |= {name: str(path) for name, path in files.items() if path is not None}
         try:
             parts = urllib3.util.parse_url(self._where)
             if parts.scheme not in {"http", "https"} or not parts.host:
                 raise urllib3.exceptions.LocationParseError(url)
-            self._pool = urllib3.connection_from_url(self._where, **options)
+            self._tls = (tls or ClientTls(clock=self._clock)) if parts.scheme == "https" else None
+            self._context = self._tls.context() if self._tls else None
+            self._pool = self._made_pool()
         except urllib3.exceptions.HTTPError:
             raise Hold(f"{url!r} is not the address of a sink", hint="Write http://host:port") from None
         self._path = parts.request_uri
+        self._changing = threading.Lock()
 
     def send(self, stream: StreamId, confirmed: int, entries: Sequence[Outgoing]) -> int:
         body, length = pack(stream, confirmed, entries)
@@ -162,10 +160,31 @@ class HttpWire:
     def close(self) -> None:
         self._pool.close()
 
+    def _made_pool(self) -> urllib3.HTTPConnectionPool:
+        options: dict[str, Any] = {"maxsize": 3, "block": False}
+        if self._context is not None:
+            options |= {
+                "ssl_context": self._context,
+                "assert_hostname": None if self._context.check_hostname else False,
+            }
+        return urllib3.connection_from_url(self._where, **options)
+
+    def _current(self) -> urllib3.HTTPConnectionPool:
+        """The connections; new ones if what they trust or show has changed."""
+        if self._tls is None:
+            return self._pool
+        with self._changing:
+            context = self._tls.context()
+            if context is not self._context:
+                self._context, old = context, self._pool
+                self._pool = self._made_pool()
+                old.close()  # those at work end by themselves
+            return self._pool
+
     def _post(self, body: bytes, length: int) -> tuple[int, urllib3.HTTPHeaderDict, bytes]:
         headers = {**self._headers, "Content-Length": str(len(body)), LENGTH: str(length)}
         try:
-            response = self._pool.urlopen(
+            response = self._current().urlopen(
                 "POST",
                 self._path,
                 body=_pieces(body),
@@ -183,7 +202,8 @@ class HttpWire:
             response.release_conn()
             return response.status, response.headers, answer
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Retry(f"no answer from {self._where}: {_cause(error)}") from None
+            explained = explain(error, self._where, self._clock) if self._tls is not None else None
+            raise explained or Retry(f"no answer from {self._where}: {_cause(error)}") from None
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
         """The answer: not longer than it may be, not slower than the timeout as a whole."""
