@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,18 @@ from sonde.changes import READINGS, Alert, Changes, Definition, LedgerLine, Mark
 from sonde.clock import SECOND, Micros, SystemClock
 from sonde.control.audit import MemoryAuditTrail
 from sonde.control.memory import MemoryControl
-from sonde.entry import Lane
+from sonde.entry import Body, Entry, Lane
+from sonde.frame import Sealer, read_header
+from sonde.keyring import KeyRing
 from sonde.metrics import Metrics
 from sonde.ports import Credential, Store
+from sonde.process.folding import Folding
+from sonde.process.gather import Opened
 from sonde.profile import Command, Metric, Parameter, Profile
 from sonde.reading import TIME, Kind, Quality
 from sonde.status import Status
 from sonde.store.duckdb import DuckStore
+from sonde.testing.plain_store import PlainIdentities
 from sonde.token import Token
 from sonde.window import fold
 
@@ -141,6 +146,24 @@ def filled_store(path: Path) -> DuckStore:
     return store
 
 
+class StoringJournal:
+    """Port ``Journal``: what is recorded is in the store at once, as if a log and a processor were between."""
+
+    def __init__(self, store: Callable[[], Store]) -> None:
+        self._store = store
+        self._sealer, self._lock = Sealer(KeyRing.generate("key-1")), threading.Lock()
+
+    async def record(self, entries: Sequence[Entry], partition: int | None = None) -> Mapping[int, int]:
+        with self._lock:
+            store = self._store()
+            folding = Folding(store.load(), PlainIdentities(), LOG, 0)
+            offset, time = folding.progress.offset, folding.progress.log_time + SECOND
+            body = Body(entries)
+            header = read_header(self._sealer.seal(body, time))
+            store.commit(folding.fold([Opened(offset, header, body)]))
+            return {0: offset}
+
+
 @dataclass
 class House:
     """The api and the keys to it."""
@@ -172,9 +195,9 @@ def build(
         control.create_token(Credential(scope, scope, frozenset({scope})), token.digest)
     access = Access(control, clock, anonymous=anonymous, metrics=metrics)
     settings = {"api": {"port": 8000, "token": "***"}}
-    audit = MemoryAuditTrail()
+    audit, journal = MemoryAuditTrail(), StoringJournal(store)
     app = create_app(
-        store, access, audit, status=status, settings=lambda: settings, metrics=metrics, clock=clock, **options
+        store, access, audit, journal, status=status, settings=lambda: settings, metrics=metrics, clock=clock, **options
     )
     return House(app, access, metrics, audit, tokens)
 

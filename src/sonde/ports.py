@@ -206,8 +206,9 @@ class Log(Protocol):
 class Journal(Protocol):
     """The way into the log for what is no reading: rules, acknowledgements, commands, purges."""
 
-    async def record(self, entries: Sequence[Entry], partition: int | None = None) -> None:
-        """Make ``entries`` durable in one partition; in every one if none is named. :class:`Retry`."""
+    async def record(self, entries: Sequence[Entry], partition: int | None = None) -> Mapping[int, int]:
+        """Make ``entries`` durable in one partition; in every one if none is named. For each of them, the offset of their
+        frame: an answer whose cursor is beyond it knows of them. :class:`Retry`."""
         ...
 
 

@@ -488,12 +488,13 @@ def test_what_may_be_sent_again_is_not_refused_for_good() -> None:
 def test_entries_are_recorded_in_every_partition() -> None:
     desk = Desk(TroubledLog(3))
     entry = Entry(EntryKind.SETTINGS, payload={"windows": [300]})
-    desk.sink.record_now([entry])
-    asyncio.run(desk.sink.record([entry, entry]))
+    assert desk.sink.record_now([entry]) == {0: 0, 1: 0, 2: 0}
+    assert asyncio.run(desk.sink.record([entry, entry])) == {0: 1, 1: 1, 2: 1}
+    assert asyncio.run(desk.sink.record([entry], partition=1)) == {1: 2}
     desk.sink.close()
     for partition in range(3):
         entries = [e for f in desk.frames(partition) for e in f.body.entries]
-        assert [e.payload for e in entries] == [{"windows": [300]}] * 3
+        assert [e.payload for e in entries] == [{"windows": [300]}] * (4 if partition == 1 else 3)
 
 
 def test_recording_fails_when_the_log_does(desk: Desk) -> None:

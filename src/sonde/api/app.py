@@ -21,7 +21,7 @@ from sonde.api.routes import alerts, charts, devices, health, history, ledger, p
 from sonde.clock import Clock, SystemClock
 from sonde.errors import Invalid, Problem, SondeError, Unauthenticated
 from sonde.metrics import Metrics
-from sonde.ports import AuditTrail, Store
+from sonde.ports import AuditTrail, Journal, Store
 from sonde.status import Status
 
 STALE_SECONDS: Final = 300.0
@@ -45,6 +45,7 @@ def create_app(
     store: Callable[[], Store],
     access: Access,
     audit: AuditTrail,
+    journal: Journal,
     *,
     status: Callable[[], Status],
     settings: Callable[[], Mapping[str, Any]],
@@ -65,6 +66,7 @@ def create_app(
         desk=Desk(store, metrics),
         access=access,
         audit=audit,
+        journal=journal,
         status=status,
         settings=settings,
         metrics=metrics,

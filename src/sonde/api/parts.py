@@ -10,7 +10,7 @@ from sonde.access import Access
 from sonde.api.desk import Desk
 from sonde.clock import Clock
 from sonde.metrics import Metrics
-from sonde.ports import AuditTrail
+from sonde.ports import AuditTrail, Journal
 from sonde.status import Status
 
 
@@ -22,6 +22,7 @@ class Parts:
     desk: Desk
     access: Access
     audit: AuditTrail
+    journal: Journal
     status: Callable[[], Status]
     settings: Callable[[], Mapping[str, Any]]
     metrics: Metrics

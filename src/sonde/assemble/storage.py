@@ -48,7 +48,7 @@ class Storage:
         self._opener = Opener(ring)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._record: Callable[[Sequence[Entry]], None] = lambda entries: None
+        self._record: Callable[[Sequence[Entry]], object] = lambda entries: None
         self._trouble: dict[str, str] = {}  # by thread: what keeps it from its work
         self.processor: Processor | None = None
         truth = open_truth(directory, settings, metrics)
@@ -75,7 +75,7 @@ class Storage:
             raise Retry(self._trouble.get("store", "the store is not open yet"), after=2.0)
         return self._store
 
-    def start(self, record: Callable[[Sequence[Entry]], None]) -> None:
+    def start(self, record: Callable[[Sequence[Entry]], object]) -> None:
         """Begin. ``record`` puts entries into the log: what the configuration says and the log does not."""
         self._record = record
         if self._store is not None:

@@ -98,6 +98,7 @@ class Up:
             self._store,
             self._access,
             self._audit,
+            self._sink,
             status=self.status,
             settings=lambda: self._shown,
             metrics=metrics,

@@ -127,19 +127,18 @@ class Committer:
             settle(group, Retry("the readings could not be sealed", hint="The server's log says why", after=60.0))
             return False
         try:
-            self._log.append(self._partition, [frame])
-            failure = None
+            outcome: int | Retry = self._log.append(self._partition, [frame])
         except SondeError as error:
-            failure = Retry(f"the log takes nothing: {error.message}", hint=error.hint, after=_after(error))
+            outcome = Retry(f"the log takes nothing: {error.message}", hint=error.hint, after=_after(error))
         except Exception as error:
-            failure = Retry(f"the log takes nothing: {error}", hint="The server's log says why", after=5.0)
+            outcome = Retry(f"the log takes nothing: {error}", hint="The server's log says why", after=5.0)
             _events.exception("append_failed", partition=self._partition)
-        if failure is not None:
+        if isinstance(outcome, Retry):
             self._end_session()
-            settle(group, failure)
+            settle(group, outcome)
             return False
         self._account(group, frame)
-        settle(group)
+        settle(group, outcome)
         return True
 
     def _sealed(self, group: Sequence[Deposit]) -> bytes:

@@ -11,7 +11,7 @@ from sonde.errors import Retry
 from sonde.reading import Batch
 from sonde.sink.columns import Columns
 
-Answer: TypeAlias = asyncio.Future[None] | concurrent.futures.Future[None]
+Answer: TypeAlias = asyncio.Future[int] | concurrent.futures.Future[int]
 
 Entries: TypeAlias = Callable[[], Sequence[Entry]]
 
@@ -21,7 +21,7 @@ class Deposit:
     """Entries, and the readings of those that have some, in their order.
 
     ``entries`` is called when the frame is made: digests are worked out there, not where requests come in. ``answer``
-    belongs to an event loop, or to a thread that waits, or to nobody.
+    belongs to an event loop, or to a thread that waits, or to nobody; it will be the offset of the frame.
     """
 
     entries: Entries
@@ -33,31 +33,32 @@ class Deposit:
     since: float = 0.0
 
 
-def settle(deposits: Iterable[Deposit], failure: Retry | None = None) -> None:
-    """Tell the senders: durable, or ``failure``. One call into each event loop, however many wait there."""
-    loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+def settle(deposits: Iterable[Deposit], outcome: int | Retry) -> None:
+    """Tell the senders: durable, in the frame at an offset, or not. One call into each event loop, however many wait
+    there."""
+    loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[int]]] = {}
     for deposit in deposits:
         answer = deposit.answer
         if isinstance(answer, asyncio.Future):
             loops.setdefault(answer.get_loop(), []).append(answer)
         elif answer is not None:
-            _tell(answer, failure)
+            _tell(answer, outcome)
     for loop, answers in loops.items():
         try:
-            loop.call_soon_threadsafe(_tell_all, answers, failure)
+            loop.call_soon_threadsafe(_tell_all, answers, outcome)
         except RuntimeError:  # the loop is closed, and with it whoever waited there
             continue
 
 
-def _tell_all(answers: Iterable[Answer], failure: Retry | None) -> None:
+def _tell_all(answers: Iterable[Answer], outcome: int | Retry) -> None:
     for answer in answers:
-        _tell(answer, failure)
+        _tell(answer, outcome)
 
 
-def _tell(answer: Answer, failure: Retry | None) -> None:
+def _tell(answer: Answer, outcome: int | Retry) -> None:
     if answer.done():  # the sender has gone, or was told that it took too long
         return
-    if failure is None:
-        answer.set_result(None)
+    if isinstance(outcome, Retry):
+        answer.set_exception(Retry(outcome.message, hint=outcome.hint, after=outcome.after))
     else:
-        answer.set_exception(Retry(failure.message, hint=failure.hint, after=failure.after))
+        answer.set_result(outcome)

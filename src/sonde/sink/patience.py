@@ -14,10 +14,10 @@ class Patience:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[float, asyncio.Future[int]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, answer: "asyncio.Future[None]", loop: asyncio.AbstractEventLoop) -> None:
+    def add(self, answer: "asyncio.Future[int]", loop: asyncio.AbstractEventLoop) -> None:
         """From now on ``answer`` has ``seconds`` to come."""
         self._waiting.append((loop.time() + self._seconds, answer))
         if self._timer is None:

@@ -3,7 +3,7 @@
 import asyncio
 import concurrent.futures
 import zlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 
 class Sink:
-    """Port ``Intake`` in front of a log.
+    """Ports ``Intake`` and ``Journal`` in front of a log.
 
     ``telemetry`` and ``uplink`` return when what they took is durable. Entries of one source always go to one partition.
     ``stop`` takes nothing more in; ``close`` also finishes what was taken, and must be called.
@@ -58,8 +58,8 @@ class Sink:
         self._patience = Patience(limits.waiting_seconds)
         self._readers = concurrent.futures.ThreadPoolExecutor(_WORKERS, thread_name_prefix="sonde-read")
         partitions = sorted(log.ends()) or [0]
-        self._committers = [
-            Committer(
+        self._committers = {
+            number: Committer(
                 log,
                 number,
                 ring,
@@ -70,12 +70,13 @@ class Sink:
                 refusals=self._refusals if number == partitions[0] else None,
             )
             for number in partitions
-        ]
+        }
+        self._in_order = list(self._committers.values())
 
     @property
     def last_durable(self) -> Micros | None:
         """When the log was last written by this process."""
-        return max((c.last_durable for c in self._committers if c.last_durable is not None), default=None)
+        return max((c.last_durable for c in self._committers.values() if c.last_durable is not None), default=None)
 
     def admit(self, token: str | None, scope: str, size: int, address: str) -> Credential:
         try:
@@ -116,35 +117,38 @@ class Sink:
         self._streams.durable(who.node, stream, checked.until)
         return checked.until
 
-    async def record(self, entries: Sequence[Entry], partition: int | None = None) -> None:
-        """Make entries that are no readings durable, in one partition or in every one. :class:`Retry`."""
+    async def record(self, entries: Sequence[Entry], partition: int | None = None) -> Mapping[int, int]:
+        """See :meth:`sonde.ports.Journal.record`."""
         loop = asyncio.get_running_loop()
-        committers = self._committers if partition is None else [self._committers[partition]]
-        answers = [loop.create_future() for _ in committers]
-        for committer, answer in zip(committers, answers, strict=True):
-            committer.offer(Deposit(lambda: entries, answer=answer))
-        await asyncio.gather(*answers)
+        chosen = self._chosen(partition)
+        answers = {number: loop.create_future() for number in chosen}
+        for number, answer in answers.items():
+            chosen[number].offer(Deposit(lambda: entries, answer=answer))
+            self._patience.add(answer, loop)
+        return dict(zip(answers, await asyncio.gather(*answers.values()), strict=True))
 
-    def record_now(self, entries: Sequence[Entry]) -> None:
+    def record_now(self, entries: Sequence[Entry], partition: int | None = None) -> Mapping[int, int]:
         """The same from a thread that may wait, such as before a server runs."""
-        for committer in self._committers:
-            answer: concurrent.futures.Future[None] = concurrent.futures.Future()
+        offsets = {}
+        for number, committer in self._chosen(partition).items():
+            answer: concurrent.futures.Future[int] = concurrent.futures.Future()
             committer.offer(Deposit(lambda: entries, answer=answer))
             try:
-                answer.result(self._limits.waiting_seconds)
+                offsets[number] = answer.result(self._limits.waiting_seconds)
             except TimeoutError:
                 raise Retry("the disk is too slow", after=5.0) from None
+        return offsets
 
     def stop(self) -> None:
         """Take nothing more in: :class:`Retry` to whoever comes."""
-        for committer in self._committers:
+        for committer in self._committers.values():
             committer.stop()
 
     def close(self) -> None:
         """Stop, and make durable what was taken; its senders hear of it if their event loop still runs."""
         self.stop()
         self._readers.shutdown()
-        for committer in self._committers:
+        for committer in self._committers.values():
             committer.close()
 
     async def _read(self, request: Telemetry, now: Micros) -> tuple[Received, bytes]:
@@ -167,8 +171,11 @@ class Sink:
         await answer
 
     def _committer_of(self, source: str) -> Committer:
-        committers = self._committers
+        committers = self._in_order
         return committers[zlib.crc32(source.encode()) % len(committers)] if len(committers) > 1 else committers[0]
+
+    def _chosen(self, partition: int | None) -> Mapping[int, Committer]:
+        return self._committers if partition is None else {partition: self._committers[partition]}
 
     def _refuse(self, who: Credential, error: SondeError, readings: int) -> None:
         reason = reason_of(error)
