@@ -104,6 +104,7 @@ def victim(path: Path, steps: int, point: str, nth: int) -> None:
     keeper = threading.Thread(target=keep)
     keeper.start()
     feed = feed_at(offset_of(store))
+    print(feed.offset, flush=True)
     while feed.offset < steps:
         store.commit(step(feed))
         print(feed.offset, flush=True)
@@ -115,12 +116,14 @@ def victim(path: Path, steps: int, point: str, nth: int) -> None:
 
 
 def run(path: Path, steps: int, point: str = "", nth: int = 0, *, seconds: float | None = None) -> int:
-    """Let the victim live, at most ``seconds``; how far it said that it came."""
+    """Let the victim live, at most ``seconds`` after it began; how far it said that it came."""
     command = [sys.executable, __file__, str(path), str(steps), point, str(nth)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        timer = threading.Timer(60.0 if seconds is None else seconds, process.kill)
+        assert process.stdout is not None
+        output = process.stdout.readline()
+        timer = threading.Timer(120.0 if seconds is None else seconds, process.kill)
         timer.start()
-        output = process.communicate()[0]
+        output += process.communicate()[0]
         timer.cancel()
     assert process.returncode in ({-signal.SIGKILL} if point else {0, -signal.SIGKILL})
     whole = [line for line in output.splitlines(keepends=True) if line.endswith("\n")]
@@ -152,7 +155,7 @@ def rounds(path: Path, count: int, seed: int) -> Iterator[int]:
     """Kill ``count`` times at random moments; how far the store had come each time."""
     moments, expected = random.Random(seed), Expected()
     for _ in range(count):
-        said = run(path, 10_000, seconds=moments.uniform(0.8, 2.5))
+        said = run(path, 10_000, seconds=moments.uniform(0.3, 2.0))
         store = open_store(path)
         try:
             reached = offset_of(store)
@@ -167,7 +170,7 @@ def rounds(path: Path, count: int, seed: int) -> Iterator[int]:
 @pytest.mark.parametrize("count", [3, pytest.param(25, marks=pytest.mark.all)])
 def test_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path, count: int) -> None:
     reached = list(rounds(tmp_path, count, seed=count))
-    assert reached[-1] > 10, "the victim hardly lived: nothing was shown"
+    assert reached[-1] > 0, "the victim hardly lived: nothing was shown"
 
 
 def test_a_lost_database_comes_back_from_its_checkpoint_and_the_log(tmp_path: Path) -> None:

