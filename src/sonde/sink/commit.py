@@ -1,5 +1,6 @@
 """Group commit: what arrives while the disk is busy shares the next frame, and is confirmed when the log has it."""
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -60,9 +61,10 @@ class Committer:
         self._thread = threading.Thread(target=self._run, name=f"sonde-commit-{partition}", daemon=True)
         self._thread.start()
 
-    def offer(self, deposit: Deposit) -> None:
+    def offer(self, deposit: Deposit, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Put ``deposit`` in the queue; its answer comes when it is durable. :class:`Retry` if the queue is full, or
-        nothing more is taken."""
+        nothing more is taken. Called from ``loop``, it is committed after this turn of it, together with all else that
+        the turn brings: fewer frames, and fewer hand-overs of the interpreter's lock."""
         deposit.since = self._clock.monotonic()
         with self._lock:
             if not self._open:
@@ -72,7 +74,9 @@ class Committer:
                 raise Retry("too much waits for the disk", hint="Send again after Retry-After", after=1.0)
             self._queue.append(deposit)
             self._bytes += deposit.bytes
-        if not self._wake.is_set():
+        if loop is not None:
+            loop.call_soon(self._wake.set)
+        else:
             self._wake.set()
 
     def stop(self) -> None:

@@ -166,7 +166,7 @@ class Sink:
     async def _deposit(self, source: str, deposit: Deposit) -> None:
         loop = asyncio.get_running_loop()
         deposit.answer = answer = loop.create_future()
-        self._committer_of(source).offer(deposit)
+        self._committer_of(source).offer(deposit, loop)
         self._patience.add(answer, loop)
         await answer
 
