@@ -91,6 +91,43 @@ class History:
     until: Micros | None = None
     limit: int = 1000
     oldest_first: bool = False
+    series: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSeries:
+    """Series and the newest reading of each, by device, metric, site, zone and labels: ``series`` (its number), ``device,
+    metric, site, zone, labels, time, kind, value, text, quality``. Each of ``words`` stands in one of the names or in the
+    labels, upper or lower case alike. ``total`` counts those that match."""
+
+    words: tuple[str, ...] = ()
+    series: tuple[int, ...] | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """A span of some series as a chart draws it, by series and time: ``series, step, time, count, min, max, avg, kind, text,
+    quality``.
+
+    If that is no more than ``points`` rows a series, they are the readings as they came: ``step`` is 0, ``count`` 1, and
+    ``min``, ``max``, ``avg`` are its value. Else they are aligned buckets of ``step`` microseconds, those of the span's
+    ends whole: extremes are kept, averages are sum over count, and where nothing was measured there is no bucket. Only
+    good and out-of-range numbers count; ``quality`` is the worst in a bucket, and ``kind`` and ``text`` are null."""
+
+    series: tuple[int, ...]
+    since: Micros
+    until: Micros
+    points: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Devices without a reading since ``before``, the quietest first: ``device_id, site_id, zone_id, last_seen``. ``total``
+    counts them all."""
+
+    before: Micros
+    limit: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,4 +166,19 @@ class Sql:
     parameters: tuple[object, ...] = ()
 
 
-Question = Kpis | Trends | Alerts | Heatmap | Devices | History | Totals | Profiles | Ledger | Gaps | Sql
+Question = (
+    Kpis
+    | Trends
+    | Alerts
+    | Heatmap
+    | Devices
+    | History
+    | FoundSeries
+    | Samples
+    | Stale
+    | Totals
+    | Profiles
+    | Ledger
+    | Gaps
+    | Sql
+)

@@ -82,6 +82,58 @@ class Latest(Shape):
     quality: int = Field(ge=0, le=4, description=QUALITY)
 
 
+class SeriesName(Shape):
+    series: Count = Field(description="Its number, the same after a rebuild from the same log")
+    device: str
+    metric: str
+    site: str
+    zone: str
+    labels: dict[str, str]
+    kind: Literal["number", "integer", "boolean", "text", "json", "none"] = Field(description="Of its newest reading")
+    unit: str = Field(description="As the device declares it; empty if it does not")
+
+
+class SeriesItem(SeriesName, Latest):
+    pass
+
+
+class Drawn(SeriesName):
+    step: int = Field(ge=0, description="Width of a bucket in microseconds; 0: readings as they came")
+    time: list[int] = Field(description="Unix microseconds, ascending; of a bucket its start")
+    value: list[Any] | None = Field(default=None, description="Of each reading; only if `step` is 0")
+    min: list[float | None] | None = Field(default=None, description="Of each bucket")
+    max: list[float | None] | None = Field(default=None, description="Of each bucket")
+    avg: list[float | None] | None = Field(default=None, description="Of each bucket: sum over count")
+    count: list[int] | None = Field(default=None, description="Numbers in each bucket")
+    quality: list[int] = Field(description=f"The worst in each bucket: {QUALITY}")
+
+
+class StaleDevice(Shape):
+    device_id: str
+    site_id: str
+    zone_id: str
+    last_seen: Time
+
+
+class Overview(Shape):
+    time: Time
+    readings: Count
+    series: Count
+    devices: Count
+    alerts_firing: Count
+    parts: Count
+    part_bytes: Count
+    received: Count = Field(description="Readings that arrived since the start of the process")
+    lag_seconds: float = Field(description="Age of the oldest frame that is not stored yet")
+    lag_frames: Count
+    connections: Count
+    sensors: dict[str, str] = Field(description="How each local sensor is")
+    problems: list[str] = Field(description="Why it is not ready; none: it is")
+    stale_seconds: float = Field(description="After so long without a reading a device is stale")
+    stale_devices: Count
+    stale: list[StaleDevice] = Field(description="The quietest of them, at most 20")
+
+
 class DeviceItem(Shape):
     device_id: str
     site_id: str

@@ -17,7 +17,20 @@ from sonde.api.door import Door, Methods
 from sonde.api.openapi import Application, application
 from sonde.api.parts import Parts
 from sonde.api.responses import CURSOR, plain_problem, problem
-from sonde.api.routes import alerts, charts, devices, health, history, ledger, pages, profiles, sign_in, sql
+from sonde.api.routes import (
+    alerts,
+    charts,
+    devices,
+    health,
+    history,
+    ledger,
+    overview,
+    pages,
+    profiles,
+    series,
+    sign_in,
+    sql,
+)
 from sonde.clock import Clock, SystemClock
 from sonde.errors import Invalid, Problem, SondeError, Unauthenticated
 from sonde.metrics import Metrics
@@ -29,9 +42,11 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.router,
     health.guarded_router,
     ledger.settings_router,
+    overview.router,
     charts.router,
     alerts.router,
     devices.router,
+    series.router,
     history.router,
     profiles.router,
     ledger.router,

@@ -18,6 +18,7 @@ TAGS: Final = [
     {"name": "health", "description": "Is it alive, is it ready, how is it set up"},
     {"name": "charts", "description": "Windows as charts want them"},
     {"name": "alerts", "description": "Rules that hold, or held"},
+    {"name": "series", "description": "Find series, draw them, take them along"},
     {"name": "devices", "description": "Devices and their newest values"},
     {"name": "history", "description": "Raw readings"},
     {"name": "profiles", "description": "What devices say about themselves"},

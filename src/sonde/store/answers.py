@@ -17,6 +17,7 @@ from sonde.question import (
     Alerts,
     Answer,
     Devices,
+    FoundSeries,
     Gaps,
     Heatmap,
     History,
@@ -24,7 +25,9 @@ from sonde.question import (
     Ledger,
     Profiles,
     Question,
+    Samples,
     Sql,
+    Stale,
     Totals,
     Trends,
 )
@@ -33,6 +36,7 @@ from sonde.store.engine import Connection, Engine, fetch, fetch_one, without_pat
 from sonde.store.guard import Watch, check_select
 from sonde.store.layout import Layout, Part
 from sonde.store.queries import Query
+from sonde.store.samples import ask_samples
 
 LONGEST_ANSWER: Final = 30.0  # seconds, for any question but SQL
 LARGEST_ANSWER: Final = 64 << 20  # bytes, for SQL
@@ -57,7 +61,7 @@ class Answers:
         with self._engine.snapshot() as cursor, self._watch.limit(cursor, LONGEST_ANSWER):
             return self._answer(cursor, question)
 
-    def _answer(self, cursor: Connection, question: Question) -> Answer:
+    def _answer(self, cursor: Connection, question: Question) -> Answer:  # noqa: PLR0912 - one branch a question
         place, layout = self._place(cursor)
         total: int | None = None
         match question:
@@ -69,6 +73,12 @@ class Answers:
                 rows = self._heatmap(cursor, layout, question)
             case History():
                 rows, total = self._history(cursor, layout, question)
+            case FoundSeries():
+                rows, total = _counted(_run(cursor, queries.found_series(question)))
+            case Samples():
+                rows = ask_samples(cursor, layout, question, self._widths.copy())
+            case Stale():
+                rows, total = _counted(_run(cursor, queries.stale(question)))
             case Totals():
                 rows = _run(cursor, queries.totals(question, _hot_count(layout)))
             case Profiles():
@@ -140,7 +150,9 @@ class Answers:
         wanted = queries.matching_series(
             device=question.device, metric=question.metric, site=question.site, zone=question.zone
         )
-        if wanted.values:
+        if question.series is not None:
+            series = sorted(question.series)
+        elif wanted.values:
             series = _run(cursor, wanted)["id"].to_pylist()
         history = _History(cursor, layout, question, series)
         return history.rows(), history.total()
@@ -226,7 +238,7 @@ class _History:
         span = queries.span("time", since, until)
         conditions = [span.text] if span.text else []
         if self._series is not None:
-            conditions.append(f"series in ({', '.join(map(str, self._series))})" if self._series else "false")
+            conditions.append(queries.one_of("series", self._series))
         return self._layout.source("readings", parts=parts, where=" and ".join(conditions)), span
 
 

@@ -13,7 +13,20 @@ from typing import Final
 
 from sonde.clock import SECOND, Micros
 from sonde.errors import Invalid, Problem
-from sonde.question import Alerts, Devices, Gaps, Heatmap, History, Kpis, Ledger, Profiles, Totals, Trends
+from sonde.question import (
+    Alerts,
+    Devices,
+    FoundSeries,
+    Gaps,
+    Heatmap,
+    History,
+    Kpis,
+    Ledger,
+    Profiles,
+    Stale,
+    Totals,
+    Trends,
+)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 WIDEST: Final = 366 * 86_400
@@ -187,6 +200,40 @@ def history(question: History, source: str) -> Query:
         join store.series s on s.id = r.series order by r.time {order}, r.series""",
         {"limit": question.limit},
     )
+
+
+def found_series(question: FoundSeries) -> Query:
+    conditions = _Conditions()
+    for number, word in enumerate(question.words):
+        name = f"word{number}"
+        conditions.add(
+            f"position(${name} in lower(concat_ws(chr(10), s.device, s.metric, s.site, s.zone, s.labels))) > 0",
+            **{name: word.lower()},
+        )
+    if question.series is not None:
+        conditions.add(one_of("s.id", question.series))
+    return Query(
+        f"""select s.id as series, s.device, s.metric, s.site, s.zone, s.labels, l.time, l.kind, l.value, l.text, l.quality,
+          count(*) over () as total
+        from store.series s join store.latest l on l.series = s.id{conditions}
+        order by s.device, s.metric, s.site, s.zone, s.labels limit $limit""",
+        {**conditions.values, "limit": question.limit},
+    )
+
+
+def stale(question: Stale) -> Query:
+    return Query(
+        """select device as device_id, max(site) as site_id, max(zone) as zone_id, max(time) as last_seen,
+          count(*) over () as total
+        from (select s.device, s.site, s.zone, l.time from store.series s join store.latest l on l.series = s.id) seen
+        group by device having max(time) < $before order by last_seen, device limit $limit""",
+        {"before": moment(question.before), "limit": question.limit},
+    )
+
+
+def one_of(column: str, numbers: Collection[int]) -> str:
+    """The condition that ``column`` is one of ``numbers``."""
+    return f"{column} in ({', '.join(str(int(number)) for number in numbers)})" if numbers else "false"
 
 
 def totals(_: Totals, hot: str) -> Query:

@@ -16,6 +16,7 @@ from sonde.ports import Store
 from sonde.question import (
     Alerts,
     Devices,
+    FoundSeries,
     Gaps,
     Heatmap,
     History,
@@ -23,11 +24,14 @@ from sonde.question import (
     Ledger,
     Profiles,
     Question,
+    Samples,
     Sql,
+    Stale,
     Totals,
     Trends,
 )
 from sonde.reading import TIME, Kind
+from sonde.testing.samples_contract import SamplesContract
 from sonde.testing.store_feed import LOG, START, Feed, Row, building, random_rows
 
 COLUMNS: Final[dict[type, str]] = {
@@ -37,6 +41,9 @@ COLUMNS: Final[dict[type, str]] = {
     Heatmap: "site_id zone_id occupancy_rate avg_occupancy",
     Devices: "device_id site_id zone_id metric labels time kind value text quality",
     History: "device metric site zone labels time kind value text quality",
+    FoundSeries: "series device metric site zone labels time kind value text quality",
+    Samples: "series step time count min max avg kind text quality",
+    Stale: "device_id site_id zone_id last_seen",
     Totals: "readings series devices alerts_firing parts part_bytes",
     Profiles: "device profile updated",
     Ledger: "source lane sent stored duplicate refused set_aside lost missing",
@@ -60,6 +67,11 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     Heatmap(by_hour=True),
     Devices(),
     History(limit=50),
+    FoundSeries(),
+    Samples((0, 1), START, START + DAY, 100),
+    Samples((0, 1), START, START + DAY // 100, 100),
+    Samples((0, 1), START, START + 90 * DAY, 100),
+    Stale(START + DAY),
     Totals(),
     Profiles(),
     Ledger(),
@@ -110,7 +122,7 @@ def alert(name: str, since: Micros, state: str = "firing", *, severity: str = "w
     return Alert(name, "co2 high", series, "above", severity, state, 1000.0, since, 1100.0, 1200.0)
 
 
-class StoreContract:
+class StoreContract(SamplesContract):
     """Tests of one adapter, which follows the log :data:`LOG`."""
 
     @pytest.fixture

@@ -1,0 +1,123 @@
+"""What every store must give a chart. Part of :class:`sonde.testing.store_contract.StoreContract`."""
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from sonde.clock import DAY, SECOND, Micros
+from sonde.ports import Store
+from sonde.question import FoundSeries, History, Samples, Stale
+from sonde.reading import TIME, Kind
+from sonde.testing.store_feed import START, Feed, Row, building, random_rows
+
+
+def _rows(store: Store, question: FoundSeries | Samples | Stale | History) -> list[dict[str, Any]]:
+    rows = store.ask(question).rows
+    plain = {n: rows[n].cast(pa.int64()) if rows[n].type == TIME else rows[n] for n in rows.column_names}
+    return list(pa.table(plain).to_pylist())
+
+
+def _tidy(store: Store) -> None:
+    while store.maintain():
+        pass
+
+
+class SamplesContract:
+    """Tests of the questions that charts ask; the fixture ``store`` is the contract's."""
+
+    def test_few_readings_are_samples_as_they_came(self, store: Store) -> None:
+        feed, series = Feed(), building(1)
+        rows = [Row(0, START + i * SECOND, float(i)) for i in range(5)] + [
+            Row(0, START + 5 * SECOND, None, Kind.NONE, None, 1),
+            Row(1, START, 7.0, Kind.INTEGER),
+            Row(2, START, None, Kind.TEXT, "ok"),
+            Row(3, START, 1.0),
+        ]
+        store.commit(feed.step(rows, series))
+        for _ in range(2):
+            found = _rows(store, Samples((0, 1, 2), START, START + DAY, 10))
+            assert [(r["series"], r["time"], r["avg"], r["text"], r["quality"]) for r in found] == [
+                *((0, START + i * SECOND, float(i), None, 0) for i in range(5)),
+                (0, START + 5 * SECOND, None, None, 1),
+                (1, START, 7.0, None, 0),
+                (2, START, None, "ok", 0),
+            ]
+            assert {r["step"] for r in found} == {0}
+            assert [r["time"] for r in _rows(store, Samples((0,), START + SECOND, START + 3 * SECOND))] == [
+                START + SECOND,
+                START + 2 * SECOND,
+            ]
+            _tidy(store)
+
+    @pytest.mark.parametrize("span", [DAY // 24, DAY, 20 * DAY])
+    def test_buckets_keep_the_extremes_and_average_over_readings(self, store: Store, span: Micros) -> None:
+        feed, series = Feed(), building(1)
+        for step in range(3):
+            store.commit(feed.step(random_rows(step, series, 400, span=span), series))
+            if step == 1:
+                _tidy(store)
+        found = _rows(store, Samples((0, 2), START, START + span, 20))
+        wide = found[0]["step"]
+        assert wide > 0
+        assert max(sum(r["series"] == s for r in found) for s in (0, 2)) <= 20
+        wanted = _bucketed(feed, (0, 2), wide)
+        assert [(r["series"], r["time"]) for r in found] == sorted(wanted)
+        for row in found:
+            values = wanted[row["series"], row["time"]]
+            assert (row["count"], row["min"], row["max"]) == (len(values), min(values), max(values))
+            assert row["avg"] == pytest.approx(sum(values) / len(values))
+
+    def test_where_nothing_was_measured_there_is_no_bucket(self, store: Store) -> None:
+        feed, series = Feed(), building(1)
+        rows = [Row(0, START + i * SECOND, 1.0) for i in (*range(300), *range(3000, 3300))]
+        store.commit(feed.step(rows, series))
+        found = _rows(store, Samples((0,), START, START + 3300 * SECOND, 100))
+        assert sum(r["count"] for r in found) == 600
+        assert not [r for r in found if START + 300 * SECOND <= r["time"] < START + 3000 * SECOND - found[0]["step"]]
+
+    def test_only_numbers_that_count_are_in_a_bucket(self, store: Store) -> None:
+        feed, series = Feed(), building(1)
+        odd = [Row(0, START + i, 9e9, quality=3) for i in range(50)] + [Row(0, START + 60, None, Kind.TEXT, "x")]
+        store.commit(feed.step([*odd, *(Row(0, START + 100 + i, 5.0) for i in range(50))], series))
+        (row,) = _rows(store, Samples((0,), START, START + 60 * SECOND, 10))
+        assert (row["count"], row["min"], row["max"]) == (50, 5.0, 5.0)
+
+    def test_series_are_found_by_words_in_any_of_their_names(self, store: Store) -> None:
+        feed, series = Feed(), building(4)
+        store.commit(feed.step([Row(one.id, START + one.id, 1.5) for one in series], series))
+        for words, wanted in {
+            (): 16,
+            ("co2",): 4,
+            ("CO2", "site-1"): 2,
+            ("device-3",): 4,
+            ("device-3", "zone-1", "hum"): 1,
+            ("nothing",): 0,
+            ("%",): 0,
+            ("_",): 0,
+        }.items():
+            answer = store.ask(FoundSeries(words))
+            assert (len(answer.rows), answer.total) == (wanted, wanted), words
+        few = store.ask(FoundSeries(("co2",), limit=1))
+        assert (few.rows["device"].to_pylist(), few.total) == (["device-0"], 4)
+        (one,) = _rows(store, FoundSeries(series=(5,)))
+        assert (one["series"], one["device"], one["metric"], one["time"]) == (5, "device-1", "humidity", START + 5)
+        assert len(_rows(store, History(series=(5, 2)))) == 2
+
+    def test_what_is_quiet_comes_quietest_first(self, store: Store) -> None:
+        feed, series = Feed(), building(4)
+        store.commit(feed.step([Row(4 * d, START + d * SECOND, 1.0) for d in range(4)], series))
+        found = store.ask(Stale(START + 2 * SECOND, limit=1))
+        assert (found.rows["device_id"].to_pylist(), found.total) == (["device-0"], 2)
+        assert _rows(store, Stale(START)) == []
+
+
+def _bucketed(feed: Feed, series: tuple[int, ...], step: Micros) -> dict[tuple[int, Micros], list[float]]:
+    wanted: dict[tuple[int, Micros], list[float]] = {}
+    times = feed.readings["time"].cast(pa.int64()).to_pylist()
+    for one, time, value in zip(
+        feed.readings["series"].to_pylist(), times, feed.readings["value"].to_pylist(), strict=True
+    ):
+        if one in series:
+            wanted.setdefault((one, time // step * step), []).append(value)
+    return wanted
