@@ -11,6 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from sonde.clock import Micros
+from sonde.command import Command
 from sonde.reading import TIME
 
 READINGS: Final = pa.schema(
@@ -109,12 +110,27 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Definition(msgspec.Struct, frozen=True):
-    """What results depend on, as the log last said it: a rule, a profile, the settings. ``body`` None removes it."""
+    """What results depend on, as the log last said it: a rule, a profile, the settings. ``body`` None removes it.
+    ``source`` is the node that declared a profile, and so owns the device."""
 
     kind: str  # rule | profile | settings
     name: str
     body: Any
     log_time: Micros
+    source: str = ""
+
+
+class Happened(msgspec.Struct, frozen=True):
+    """A step of a command, in words for people. ``command`` is its name, ``id`` that of the command."""
+
+    id: str
+    device: str
+    command: str
+    step: str
+    time: Micros
+    message: str = ""
+    progress: float | None = None
+    details: Any = None
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -166,6 +182,8 @@ class Changes:
     ledger: Sequence[LedgerLine] = ()
     marks: Sequence[Mark] = ()
     definitions: Sequence[Definition] = ()
+    commands: Sequence[Command] = ()  # whole rows to set by id
+    happened: Sequence[Happened] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +196,4 @@ class State:
     alerts: Sequence[Alert]  # all that are not resolved
     streams: Sequence[Stream]
     definitions: Sequence[Definition]
+    commands: Sequence[Command] = ()  # all that are not over

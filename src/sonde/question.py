@@ -137,9 +137,38 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """The newest profile of each device: ``device, profile`` (JSON), ``updated``."""
+    """The newest profile of each device: ``device, profile`` (JSON), ``updated``, ``node`` (that declared it)."""
 
     device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Commands, newest first: ``id, device, command, parameters`` (JSON), ``who, state, accepted_at, expires_at, node, epoch,
+    handed_at, delivered_at, started_at, finished_at, changed_at, message, progress, details`` (JSON). ``state`` ``open`` means
+    those that are not over, among them unknown ones of which more may be heard; ``queued`` those too that are on their
+    way. ``id`` is that of one command."""
+
+    id: str | None = None
+    device: str | None = None
+    command: str | None = None
+    state: str | None = None
+    since: Micros | None = None
+    until: Micros | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSteps:
+    """What happened to commands, newest first unless ``oldest_first``: ``id, device, command, step, time, message, progress,
+    details`` (JSON). ``total`` counts those that match."""
+
+    id: str | None = None
+    device: str | None = None
+    since: Micros | None = None
+    until: Micros | None = None
+    limit: int = 1000
+    oldest_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +207,8 @@ Question = (
     | Stale
     | Totals
     | Profiles
+    | Commands
+    | CommandSteps
     | Ledger
     | Gaps
     | Sql

@@ -162,7 +162,7 @@ def uplink(many: int) -> None:
         (EntryKind.READINGS, batch, 6),
         (EntryKind.TOMBSTONE, tombstone, 6),
         (EntryKind.PROFILE, profile, 0),
-        (EntryKind.COMMAND, b'{"id":"c","state":"running","device":"d1"}', 0),
+        (EntryKind.COMMAND, b'{"id":"c","step":"running","device":"d1","command":"heat"}', 0),
     ]
     for chance in rounds(many):
         kind, content, readings = chance.choice(contents)

@@ -535,10 +535,14 @@ def test_a_nodes_entries(desk: Desk) -> None:
     assert first.digest == outgoing(1, [1.5, 2.5]).digest
 
 
+STEP = b'{"id":"c","step":"running","device":"d","command":"heat"}'
+IMPOSSIBLE = b'{"device":"d","commands":{"c":{"parameters":{"p":{"type":"int","min":5,"max":1}}}}}'
+
+
 def test_other_kinds_from_a_node(desk: Desk) -> None:
     lost = msgspec.json.encode({"until": 5, "readings": 40, "reason": "dropped"})
     profile = msgspec.json.encode({"device": "d", "metrics": {"m": {"unit": "°C"}}})
-    step = msgspec.json.encode({"id": "c", "state": "running", "device": "d"})
+    step = msgspec.json.encode({"id": "c", "step": "running", "device": "d", "command": "heat"})
     entries = [
         message(EntryKind.TOMBSTONE, 1, lost, 40, 40, until=5),
         message(EntryKind.PROFILE, 6, profile, 0, 40),
@@ -548,7 +552,7 @@ def test_other_kinds_from_a_node(desk: Desk) -> None:
     [entry] = desk.entries(EntryKind.TOMBSTONE)
     assert (entry.seq, entry.count, entry.payload["until"], entry.payload["readings"]) == (1, 40, 5, 40)
     assert desk.entries(EntryKind.PROFILE)[0].payload == {"device": "d", "metrics": {"m": {"unit": "°C"}}}
-    assert desk.entries(EntryKind.COMMAND)[0].payload["state"] == "running"
+    assert desk.entries(EntryKind.COMMAND)[0].payload["step"] == "running"
 
 
 @pytest.mark.parametrize(
@@ -613,7 +617,11 @@ def test_good_entries_before_a_bad_one_are_taken(desk: Desk) -> None:
         ([message(EntryKind.PROFILE, 1, b'{"device":""}')], "empty"),
         ([message(EntryKind.PROFILE, 1, b'{"device":5}')], "content"),
         ([message(EntryKind.PROFILE, 1, b'{"device":"d"}', 3, 3)], "only batches"),
+        ([message(EntryKind.PROFILE, 1, IMPOSSIBLE)], "above max"),
         ([message(EntryKind.COMMAND, 1, b"[" * 100_000)], "content"),
+        ([message(EntryKind.COMMAND, 1, STEP.replace(b"running", b"accepted"))], "accepted"),
+        ([message(EntryKind.COMMAND, 1, STEP.replace(b"running", b"cancelled"))], "cancelled"),
+        ([message(EntryKind.COMMAND, 1, STEP.replace(b"running", b"flying"))], "content"),
         ([outgoing(1, [float("nan")])], "finite"),
     ],
 )
@@ -643,7 +651,7 @@ def test_a_node_may_write_its_devices_only(desk: Desk) -> None:
     with pytest.raises(Forbidden, match="'d'"):
         uplink(desk, message(EntryKind.PROFILE, 1, b'{"device":"d"}'), who=who)
     with pytest.raises(Forbidden, match="'d'"):
-        uplink(desk, message(EntryKind.COMMAND, 1, b'{"device":"d"}'), who=who)
+        uplink(desk, message(EntryKind.COMMAND, 1, STEP), who=who)
 
 
 def test_one_bad_clock_does_not_hold_a_batch_back(desk: Desk) -> None:

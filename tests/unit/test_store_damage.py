@@ -14,6 +14,7 @@ from sonde.store.checkpoint import checkpoints
 from sonde.store.duckdb import DuckStore
 from sonde.store.memory import MemoryStore
 from sonde.store.read_only import open_read_only
+from sonde.store.schema import VERSION
 from sonde.testing.store_contract import rows_of, tidy
 from sonde.testing.store_feed import LOG, START, Feed, building, random_rows
 
@@ -244,7 +245,7 @@ def test_differences_are_told(tmp_path: Path) -> None:
 def test_another_version_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(tmp_path)
     monkeypatch.setattr("sonde.store.restoring.VERSION", 99)
-    with pytest.raises(Damaged, match="version is 1"):
+    with pytest.raises(Damaged, match=f"version is {VERSION}"):
         DuckStore(tmp_path, LOG)
 
 

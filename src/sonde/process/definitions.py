@@ -31,7 +31,7 @@ class Definitions:
         self.rules: dict[str, Rule] = {}
         self.profiles: dict[str, Profile] = {}
         self.settings = Settings()
-        self._bodies: dict[tuple[str, str], Any] = {}
+        self._bodies: dict[tuple[str, str], tuple[Any, str]] = {}
         for definition in known:
             self._set(definition)
 
@@ -52,10 +52,12 @@ class Definitions:
         return definition
 
     def _knows(self, definition: Definition) -> bool:
-        return bool(self._bodies.get((definition.kind, definition.name)) == definition.body)
+        return bool(
+            self._bodies.get((definition.kind, definition.name), (None, "")) == (definition.body, definition.source)
+        )
 
     def _set(self, definition: Definition) -> None:
-        self._bodies[definition.kind, definition.name] = definition.body
+        self._bodies[definition.kind, definition.name] = definition.body, definition.source
         match definition.kind:
             case "rule":
                 self.rules.pop(definition.name, None)
@@ -76,7 +78,7 @@ def _parse(entry: Entry, log_time: Micros) -> Definition | None:
         name, body = _PARSERS[kind](entry.payload)
     except msgspec.ValidationError as error:
         raise Invalid(Problem(None, kind, str(error))) from None
-    return Definition(kind, name, body, log_time)
+    return Definition(kind, name, body, log_time, entry.source if kind == "profile" else "")
 
 
 class _RuleEntry(msgspec.Struct):

@@ -13,6 +13,7 @@ from sonde.entry import Entry, EntryKind
 from sonde.errors import Invalid
 from sonde.ports import Identities
 from sonde.process.alerting import Alerting
+from sonde.process.commanding import Commanding
 from sonde.process.dedupe import Dedupe, Sifted
 from sonde.process.definitions import Definitions
 from sonde.process.gather import Opened, Unread
@@ -42,6 +43,7 @@ class Folding:
         self._marking = Marking()
         self._marking.learn(state.series, self._definitions.profiles)
         self._alerting = Alerting(self._numbering.series, self._definitions.rules, state.alerts)
+        self._commanding = Commanding(state.commands)
         self._newest = np.full(len(state.series), _NEVER, np.int64)
         for series, time in state.newest.items():
             self._newest[series] = time
@@ -97,23 +99,28 @@ class Folding:
 
     def _changes(self, progress: Progress, tally: Tally, **more: Any) -> Changes:
         alerts, retracted = self._alerting.take_changed()
+        commands, happened = self._commanding.take_changed()
         expected, self.progress = self.progress.offset, progress
         return Changes(
             expected=expected,
             progress=progress,
             alerts=alerts,
             retracted=retracted,
+            commands=commands,
+            happened=happened,
             ledger=tally.lines(),
             marks=tally.marks,
             **more,
         )
 
     def _apply(self, entries: Sequence[tuple[Place, Entry]], tally: Tally) -> list[Definition]:
-        """Put what is not readings in force, in the order of the log. Commands and purges are for parts to come: they
-        stay in the log, where those will find them; a tick says nothing but its time."""
+        """Put what is not readings in force, in the order of the log. Purges are for parts to come: they stay in the log,
+        where those will find them; a tick says nothing but its time."""
         changed: list[Definition] = []
         for place, entry in entries:
             try:
+                if entry.kind == EntryKind.COMMAND:
+                    self._commanding.apply(entry, place.log_time)
                 definition = self._definitions.apply(entry, place.log_time)
             except Invalid as error:
                 tally.set_aside(place, entry, 0, str(error))

@@ -10,6 +10,7 @@ import msgspec
 
 from sonde.access import may_write
 from sonde.clock import Micros
+from sonde.command import NODE_STEPS, Step
 from sonde.entry import Entry, EntryKind, Lane
 from sonde.errors import Conflict, Forbidden, Invalid, Problem, Reject
 from sonde.ports import Credential, Outgoing, StreamId
@@ -17,6 +18,7 @@ from sonde.profile import Profile
 from sonde.reading import Batch, decode
 from sonde.sink import batches, names
 from sonde.sink.limits import Limits
+from sonde.template import faults
 
 _REMEMBERED: Final = 10_000
 _LANES: Final = (Lane.CONTROL, Lane.LIVE, Lane.BACKLOG)
@@ -146,15 +148,18 @@ def _profile(who: Credential, outgoing: Outgoing, index: int, limits: Limits) ->
         wrong = names.what_is_wrong(name)
         if wrong is not None:
             raise _wrong(index, "profile", f"{name[:64]!a}: {wrong}")
+    for fault in faults(profile):
+        raise _wrong(index, "profile", fault)
     _check_device(who, profile.device)
     return msgspec.to_builtins(profile), None
 
 
 def _command(who: Credential, outgoing: Outgoing, index: int, limits: Limits) -> tuple[Any, None]:
-    step = _payload(outgoing, index, dict[str, Any])
-    if type(step.get("device")) is str:
-        _check_device(who, step["device"])
-    return step, None
+    step = _payload(outgoing, index, Step)
+    if step.step not in NODE_STEPS:
+        raise _wrong(index, "step", f"a node cannot say of a command that it is {step.step}")
+    _check_device(who, step.device)
+    return msgspec.to_builtins(step), None
 
 
 def _unknown(who: Credential, outgoing: Outgoing, index: int, limits: Limits) -> tuple[Any, None]:

@@ -16,6 +16,8 @@ from sonde.errors import Invalid, Problem, Retry
 from sonde.question import (
     Alerts,
     Answer,
+    Commands,
+    CommandSteps,
     Devices,
     FoundSeries,
     Gaps,
@@ -85,12 +87,8 @@ class Answers:
                 rows = _run(cursor, queries.profiles(question))
             case Ledger():
                 rows = _run(cursor, queries.ledger(question))
-            case Alerts():
-                rows, total = _counted(_run(cursor, queries.alerts(question)))
-            case Gaps():
-                rows, total = _counted(_run(cursor, queries.gaps(question)))
-            case Devices():
-                rows, total = _counted(_run(cursor, queries.devices(question)))
+            case Alerts() | Gaps() | Devices() | Commands() | CommandSteps():
+                rows, total = _counted(_run(cursor, _listing(question)))
             case Sql():
                 return self._ask_sql(question)
             case _:
@@ -179,6 +177,20 @@ class Answers:
                 if isinstance(error, duckdb.OperationalError) and not isinstance(error, duckdb.ProgrammingError):
                     raise
                 raise Invalid(Problem(None, "sql", without_paths(str(error)))) from None
+
+
+def _listing(question: Alerts | Gaps | Devices | Commands | CommandSteps) -> Query:
+    match question:
+        case Alerts():
+            return queries.alerts(question)
+        case Gaps():
+            return queries.gaps(question)
+        case Devices():
+            return queries.devices(question)
+        case Commands():
+            return queries.commands(question)
+        case CommandSteps():
+            return queries.command_steps(question)
 
 
 class _History:

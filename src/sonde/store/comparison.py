@@ -16,6 +16,8 @@ _EXACT: Final = {
     "streams": "select * from store.streams order by source, epoch, lane",
     "gaps": "select * exclude (detail) from gaps order by all",
     "definitions": "select * from store.definitions order by kind, name",
+    "commands": "select * from store.commands order by id",
+    "happened": "select * from store.happened order by all",
     "latest": """select s.device, s.metric, s.site, s.zone, s.labels, l.* exclude (series)
       from store.latest l join store.series s on s.id = l.series order by all""",
 }

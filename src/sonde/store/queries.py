@@ -12,9 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sonde.clock import SECOND, Micros
+from sonde.command import OVER, StepKind
 from sonde.errors import Invalid, Problem
 from sonde.question import (
     Alerts,
+    Commands,
+    CommandSteps,
     Devices,
     FoundSeries,
     Gaps,
@@ -31,6 +34,11 @@ from sonde.question import (
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 WIDEST: Final = 366 * 86_400
 _LAST_MOMENT: Final = 253_402_300_799 * SECOND  # year 9999
+NOT_OVER: Final = (
+    f"state not in ({', '.join(repr(str(s)) for s in sorted(OVER))}) and (state <> 'unknown' or finished_at is null)"
+)
+"""The condition that a command is not over."""
+_STEP_RANK: Final = " ".join(f"when '{kind}' then {rank}" for rank, kind in enumerate(StepKind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +260,42 @@ def totals(_: Totals, hot: str) -> Query:
 def profiles(question: Profiles) -> Query:
     conditions = _Conditions().add("kind = 'profile'").add("name = $device", device=question.device)
     return Query(
-        f"select name as device, body as profile, log_time as updated from store.definitions{conditions} order by name",
+        f"""select name as device, body as profile, log_time as updated, source as node
+        from store.definitions{conditions} order by name""",
         conditions.values,
+    )
+
+
+def commands(question: Commands) -> Query:
+    conditions = _Conditions().add("id = $id", id=question.id).add("device = $device", device=question.device)
+    conditions.add("command = $command", command=question.command)
+    match question.state:
+        case None:
+            pass
+        case "open":
+            conditions.add(NOT_OVER)
+        case "queued":
+            conditions.add("state in ('queued', 'handed')")
+        case state:
+            conditions.add("state = $state", state=state)
+    conditions.add("accepted_at >= $since", since=None if question.since is None else moment(question.since))
+    conditions.add("accepted_at < $until", until=None if question.until is None else moment(question.until))
+    return Query(
+        f"""select *, count(*) over () as total from store.commands{conditions}
+        order by accepted_at desc, id limit $limit""",
+        {**conditions.values, "limit": question.limit},
+    )
+
+
+def command_steps(question: CommandSteps) -> Query:
+    conditions = _Conditions().add("id = $id", id=question.id).add("device = $device", device=question.device)
+    conditions.add("time >= $since", since=None if question.since is None else moment(question.since))
+    conditions.add("time < $until", until=None if question.until is None else moment(question.until))
+    order = "asc" if question.oldest_first else "desc"
+    return Query(
+        f"""select *, count(*) over () as total from store.happened{conditions}
+        order by time {order}, id, case step {_STEP_RANK} end {order} limit $limit""",
+        {**conditions.values, "limit": question.limit},
     )
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from sonde.changes import LATEST, READINGS, WINDOWS
 from sonde.reading import TIME
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 SERIES: Final = pa.schema(
     [("id", pa.int32()), *((n, pa.string()) for n in ("device", "metric", "site", "zone", "labels"))]
@@ -70,8 +70,49 @@ MARKS: Final = pa.schema(
     ]
 )
 DEFINITIONS: Final = pa.schema(
-    [("kind", pa.string()), ("name", pa.string()), ("body", pa.string()), ("log_time", TIME)]
+    [
+        ("kind", pa.string()),
+        ("name", pa.string()),
+        ("body", pa.string()),
+        ("log_time", TIME),
+        ("source", pa.string()),  # the node that declared a profile
+    ]
 )
+COMMANDS: Final = pa.schema(
+    [
+        ("id", pa.string()),
+        ("device", pa.string()),
+        ("command", pa.string()),
+        ("parameters", pa.string()),  # JSON
+        ("who", pa.string()),
+        ("state", pa.string()),
+        ("accepted_at", TIME),
+        ("expires_at", TIME),
+        ("node", pa.string()),
+        ("epoch", pa.string()),
+        ("handed_at", TIME),
+        ("delivered_at", TIME),
+        ("started_at", TIME),
+        ("finished_at", TIME),
+        ("changed_at", TIME),
+        ("message", pa.string()),
+        ("progress", pa.float64()),
+        ("details", pa.string()),  # JSON
+    ]
+)
+HAPPENED: Final = pa.schema(
+    [
+        ("id", pa.string()),
+        ("device", pa.string()),
+        ("command", pa.string()),
+        ("step", pa.string()),
+        ("time", TIME),
+        ("message", pa.string()),
+        ("progress", pa.float64()),
+        ("details", pa.string()),  # JSON
+    ]
+)
+"""The steps of commands."""
 PROGRESS: Final = pa.schema(
     [("log", pa.string()), ("partition", pa.int32()), ("next_offset", pa.int64()), ("log_time", TIME)]
 )
@@ -103,6 +144,8 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "ledger": ("source", "lane"),
     "marks": (),
     "definitions": ("kind", "name"),
+    "commands": ("id",),
+    "happened": (),
     "progress": ("log", "partition"),
     "parts": ("name",),
 }
@@ -115,6 +158,8 @@ TABLES: Final[Mapping[str, pa.Schema]] = {
     "ledger": LEDGER,
     "marks": MARKS,
     "definitions": DEFINITIONS,
+    "commands": COMMANDS,
+    "happened": HAPPENED,
     "progress": PROGRESS,
     "parts": PARTS,
 }

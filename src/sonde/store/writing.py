@@ -8,15 +8,19 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from sonde.changes import Alert, Changes, Definition, Progress, Series, State, Stream
+from sonde.changes import Alert, Changes, Definition, Happened, Progress, Series, State, Stream
+from sonde.command import Command
 from sonde.errors import Conflict
 from sonde.reading import TIME
 from sonde.store.engine import Connection, fetch
 from sonde.store.layout import Layout
+from sonde.store.queries import NOT_OVER
 from sonde.store.schema import (
     ALERTS,
+    COMMANDS,
     COUNTS,
     DEFINITIONS,
+    HAPPENED,
     KEYS,
     LEDGER,
     MARKS,
@@ -68,6 +72,7 @@ def write(cursor: Connection, changes: Changes, layout: Layout) -> None:
     if changes.marks:
         _put(cursor, "insert into store.marks select * from changed", table_of(MARKS, changes.marks))
     _write_definitions(cursor, changes.definitions)
+    _write_commands(cursor, changes.commands, changes.happened)
 
 
 def progress_of(cursor: Connection, log: str, partition: int) -> int:
@@ -94,12 +99,18 @@ def read_state(cursor: Connection) -> State:
             Definition(**{**row, "body": msgspec.json.decode(row["body"])})
             for row in _rows(cursor, "definitions", "order by log_time, kind, name")
         ],
+        commands=[_command(row) for row in _rows(cursor, "commands", f"where {NOT_OVER} order by accepted_at, id")],
     )
 
 
 def _stream(row: dict[str, Any]) -> Stream:
     holes = msgspec.json.decode(row["holes"], type=tuple[tuple[int, int, int], ...])
     return Stream(**{**row, "holes": holes, "before": msgspec.json.decode(row["before"], type=tuple[int, ...])})
+
+
+def _command(row: dict[str, Any]) -> Command:
+    parsed = {name: msgspec.json.decode(row[name]) for name in ("parameters", "details")}
+    return msgspec.convert({**row, **parsed}, Command)
 
 
 def _advance(cursor: Connection, changes: Changes) -> None:
@@ -159,12 +170,36 @@ def _write_definitions(cursor: Connection, definitions: Iterable[Definition]) ->
             "delete from store.definitions where kind = $kind and name = $name", {"kind": kind, "name": name}
         )
     rows = [
-        {"kind": d.kind, "name": d.name, "body": msgspec.json.encode(d.body).decode(), "log_time": d.log_time}
+        {
+            "kind": d.kind,
+            "name": d.name,
+            "body": msgspec.json.encode(d.body).decode(),
+            "log_time": d.log_time,
+            "source": d.source,
+        }
         for d in newest.values()
         if d.body is not None
     ]
     if rows:
         _set(cursor, "definitions", pa.Table.from_pylist(rows, DEFINITIONS))
+
+
+def _write_commands(cursor: Connection, commands: Iterable[Command], happened: Iterable[Happened]) -> None:
+    newest = {command.id: command for command in commands}
+    if newest:
+        _set(cursor, "commands", pa.Table.from_pylist([_plain(c) for c in newest.values()], COMMANDS))
+    steps = [_plain(step) for step in happened]
+    if steps:
+        _put(cursor, "insert into store.happened select * from changed", pa.Table.from_pylist(steps, HAPPENED))
+
+
+def _plain(row: Command | Happened) -> dict[str, Any]:
+    """A row with what is JSON as text."""
+    fields = msgspec.structs.asdict(row)
+    texts: dict[str, Any] = {
+        n: msgspec.json.encode(fields[n]).decode() for n in ("parameters", "details") if n in fields
+    }
+    return {**fields, **texts}
 
 
 def _rows(cursor: Connection, name: str, rest: str = "") -> list[dict[str, Any]]:

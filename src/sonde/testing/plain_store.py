@@ -10,6 +10,7 @@ from sonde.changes import (
     Alert,
     Changes,
     Definition,
+    Happened,
     LedgerLine,
     Mark,
     Progress,
@@ -18,6 +19,7 @@ from sonde.changes import (
     Stream,
 )
 from sonde.clock import Micros
+from sonde.command import Command
 from sonde.errors import Conflict, Unsupported
 from sonde.ports import Claim
 from sonde.question import Answer, Question
@@ -39,6 +41,8 @@ class PlainStore:
         self.ledger: dict[tuple[str, int], LedgerLine] = {}
         self.marks: list[Mark] = []
         self.definitions: dict[tuple[str, str], Definition] = {}
+        self.commands: dict[str, Command] = {}
+        self.happened: list[Happened] = []
         self.commits = 0
         self.before: Callable[[Changes], None] = lambda _: None
         self.after: Callable[[Changes], None] = lambda _: None
@@ -51,6 +55,7 @@ class PlainStore:
             alerts=[alert for alert in self.alerts.values() if alert.state != "resolved"],
             streams=list(self.streams.values()),
             definitions=list(self.definitions.values()),
+            commands=[command for command in self.commands.values() if not command.is_over],
         )
 
     def commit(self, changes: Changes) -> None:
@@ -80,6 +85,8 @@ class PlainStore:
             key = (line.source, line.lane)
             self.ledger[key] = _sum(self.ledger.get(key, LedgerLine(*key)), line)
         self.marks.extend(changes.marks)
+        self.commands.update((command.id, command) for command in changes.commands)
+        self.happened.extend(changes.happened)
         for definition in changes.definitions:
             if definition.body is None:
                 self.definitions.pop((definition.kind, definition.name), None)

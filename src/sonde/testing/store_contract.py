@@ -15,6 +15,8 @@ from sonde.errors import Conflict, Invalid
 from sonde.ports import Store
 from sonde.question import (
     Alerts,
+    Commands,
+    CommandSteps,
     Devices,
     FoundSeries,
     Gaps,
@@ -31,6 +33,7 @@ from sonde.question import (
     Trends,
 )
 from sonde.reading import TIME, Kind
+from sonde.testing.commands_contract import CommandsContract
 from sonde.testing.samples_contract import SamplesContract
 from sonde.testing.store_feed import LOG, START, Feed, Row, building, random_rows
 
@@ -45,7 +48,12 @@ COLUMNS: Final[dict[type, str]] = {
     Samples: "series step time count min max avg kind text quality",
     Stale: "device_id site_id zone_id last_seen",
     Totals: "readings series devices alerts_firing parts part_bytes",
-    Profiles: "device profile updated",
+    Profiles: "device profile updated node",
+    Commands: (
+        "id device command parameters who state accepted_at expires_at node epoch handed_at delivered_at started_at"
+        " finished_at changed_at message progress details"
+    ),
+    CommandSteps: "id device command step time message progress details",
     Ledger: "source lane sent stored duplicate refused set_aside lost missing",
     Gaps: "source lane epoch reason first_seq last_seq readings noticed detail",
 }
@@ -74,6 +82,8 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     Stale(START + DAY),
     Totals(),
     Profiles(),
+    Commands(),
+    CommandSteps(),
     Ledger(),
     Gaps(),
     *(Sql(f"select * from {view} order by all") for view in VIEWS),
@@ -122,7 +132,7 @@ def alert(name: str, since: Micros, state: str = "firing", *, severity: str = "w
     return Alert(name, "co2 high", series, "above", severity, state, 1000.0, since, 1100.0, 1200.0)
 
 
-class StoreContract(SamplesContract):
+class StoreContract(SamplesContract, CommandsContract):
     """Tests of one adapter, which follows the log :data:`LOG`."""
 
     @pytest.fixture
