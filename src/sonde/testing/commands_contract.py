@@ -85,4 +85,3 @@ class CommandsContract:
         }
         assert [row["step"] for row in rows_of(store, CommandSteps(device="d", limit=2))] == ["succeeded", "running"]
         assert store.ask(CommandSteps(limit=1, since=START + 5)).total == 3
-
