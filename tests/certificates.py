@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sonde.certificate import LEAF_LASTS, Authority, key_pem, new_key, request_pem
 from sonde.clock import DAY, SECOND, Micros, SystemClock
@@ -104,3 +105,35 @@ def _answer(connection: socket.socket, answer: bytes) -> None:
         connection.settimeout(0.2)
         while connection.recv(65536):
             pass
+
+
+class Peeking(ssl.SSLSocket):
+    """A TLS connection that tests can use like a plain one: it can be peeked into, and breaks with the same errors."""
+
+    _ahead = b""
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        try:
+            if not self._ahead:
+                self._ahead = super().recv(max(buflen, 1 << 16))
+        except ssl.SSLError as error:
+            if isinstance(error, TimeoutError):
+                raise
+            raise ConnectionResetError(str(error)) from None
+        found = self._ahead[:buflen]
+        if not flags & socket.MSG_PEEK:
+            self._ahead = self._ahead[buflen:]
+        return found
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        try:
+            return super().send(data, flags)
+        except ssl.SSLError as error:
+            raise BrokenPipeError(str(error)) from None
+
+
+def trusting(ca: Path) -> ssl.SSLContext:
+    """A client's context whose connections are :class:`Peeking`."""
+    context = ssl.create_default_context(cafile=ca)
+    context.sslsocket_class = Peeking
+    return context

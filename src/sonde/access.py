@@ -32,7 +32,8 @@ class Access:
     """Checks tokens, links and cookies against a control database. Any thread may call it.
 
     A credential is looked up again after ``cache_seconds``, so a revocation is seen within that time. ``anonymous`` are
-    the scopes that callers on this machine have without a token.
+    the scopes that callers on this machine have without a token. With ``certified``, the token of a node is worth nothing
+    without the certificate that names it.
     """
 
     def __init__(
@@ -41,23 +42,36 @@ class Access:
         clock: Clock,
         *,
         anonymous: frozenset[str] = frozenset(),
+        certified: bool = False,
         cache_seconds: float = 1.0,
         metrics: Metrics | None = None,
     ) -> None:
         self._control = control
         self._clock = clock
         self._anonymous = Credential("anonymous", "anonymous", anonymous)
+        self._certified = certified
         self._cache_seconds = cache_seconds
         self._known: dict[bytes, tuple[Credential, float]] = {}
         self._cookies: dict[bytes, tuple[Credential, float]] = {}
         self._wrong = _WrongTokens(clock, metrics or Metrics())
 
-    def check(self, token: str | None, scope: str, address: str) -> Credential:
-        """Whose ``token`` it is. :class:`Unauthenticated` if nobody's, :class:`Forbidden` if it lacks ``scope``,
-        :class:`Throttled` after too many wrong ones from ``address``."""
-        if token is None:
+    def check(self, token: str | None, scope: str, address: str, certificate: bytes = b"") -> Credential:
+        """Whose ``token`` it is, or whose ``certificate``, which names a token by its digest. :class:`Unauthenticated` if
+        nobody's, :class:`Forbidden` if it lacks ``scope``, :class:`Throttled` after too many wrong ones from ``address``."""
+        if token is None and not certificate:
             return self._without_token(scope, address)
-        return self._checked(self._known, digest(token), scope, address, lambda: self._look_up(token))
+        if token is None:
+            return self._checked(
+                self._known, certificate, scope, address, lambda: self._control.find_token(certificate)
+            )
+        key = digest(token)
+        who = self._checked(self._known, key, scope, address, lambda: self._look_up(token))
+        if self._certified and who.node and key != certificate:
+            raise Forbidden(
+                "the token of a node is taken here only beside the certificate that the node got with it",
+                hint="Join again: sonde node invite, sonde node join",
+            )
+        return who
 
     def check_cookie(self, value: str, scope: str, address: str) -> Credential:
         """Whose sign-in cookie it is; the same errors as :meth:`check`."""

@@ -61,4 +61,8 @@ class Metrics:
         self.answers = histogram("api_answer_seconds", "Questions answered by the api")
         self.wrong_tokens = counter("api_wrong_tokens_total", "Requests with a token that is not valid")
         self.connections = gauge("api_connections", "Open connections")
+        self.tls_refused = counter("tls_refused_total", "Connections that ended before TLS was agreed", "reason")
+        self.certificate_expires = gauge(
+            "tls_certificate_expires_seconds", "When a certificate ends, Unix time", "certificate"
+        )
         self.disk_free = gauge("disk_free_bytes", "Bytes free where the data directory is")

@@ -140,9 +140,9 @@ class Intake(Protocol):
     A request goes: ``admit`` (who, how much), then ``telemetry`` or ``uplink`` (what). When they return, it is durable.
     """
 
-    def admit(self, token: str | None, scope: str, size: int, address: str) -> "Credential":
-        """Check a token and charge ``size`` bytes to its budget. :class:`Unauthenticated`, :class:`Forbidden`,
-        :class:`TooLarge`, or :class:`Throttled` with ``after``."""
+    def admit(self, token: str | None, scope: str, size: int, address: str, certificate: bytes = b"") -> "Credential":
+        """Check a token, and the digest of one that stands in the caller's ``certificate``; charge ``size`` bytes to its
+        budget. :class:`Unauthenticated`, :class:`Forbidden`, :class:`TooLarge`, or :class:`Throttled` with ``after``."""
         ...
 
     async def telemetry(self, who: "Credential", request: "Telemetry") -> int:

@@ -1,4 +1,4 @@
-"""The sink over HTTP: statuses and headers as promised, and clients that mean no good."""
+"""The sink over HTTP, plain and through TLS: statuses and headers as promised, and clients that mean no good."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -33,7 +33,9 @@ from sonde.sink.sink import Sink
 from sonde.token import Token
 from sonde.transport.guard import Guard, Server, serve
 from sonde.transport.http import App, Receive, Scope, Send, TelemetryApp
+from sonde.transport.tls import ClientTls, server_context
 from sonde.transport.uplink_wire import HttpWire
+from tests.certificates import Authorities, trusting
 
 RING = KeyRing.generate()
 READING = b'{"device":"d","metric":"m","value":1.5,"time":"2026-01-01T00:00:00Z"}'
@@ -56,7 +58,9 @@ class Answer:
 
 
 class Running:
-    """A sink behind a server, in a thread of its own."""
+    """A sink behind a server, in a thread of its own; it speaks TLS while ``world`` is there."""
+
+    world: ClassVar[Authorities | None] = None
 
     def __init__(
         self,
@@ -76,8 +80,10 @@ class Running:
             self.log, RING, Codec.AES_GCM, access, clock=clock, metrics=self.metrics, limits=limits or Limits()
         )
         app = TelemetryApp(self.sink, otherwise, metrics=self.metrics, **options)
-        self.server: Server = serve(app, "127.0.0.1", 0, guard=guard or Guard())
-        self.port = self.server.port
+        tls = server_context(self.world.server()) if self.world else None
+        self.server: Server = serve(app, "127.0.0.1", 0, guard=guard or Guard(), tls=tls, metrics=self.metrics)
+        self.port, self.url = self.server.port, self.server.url
+        self._trust = trusting(self.world.ca) if self.world else None
         self._thread = threading.Thread(target=lambda: asyncio.run(self.server.run_until_stopped()))
         self._thread.start()
         self.token = self.make_token()
@@ -95,7 +101,7 @@ class Running:
         self.sink.close()
 
     def post(self, body: Any = READING, path: str = "/telemetry", method: str = "POST", **headers: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = self.connection()
         given = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, {k: v for k, v in given.items() if v}, encode_chunked=False)
@@ -104,8 +110,17 @@ class Running:
         connection.close()
         return answer
 
+    def connection(self) -> http.client.HTTPConnection:
+        if self._trust is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=self._trust)
+
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return self._trust.wrap_socket(plain, server_hostname="127.0.0.1") if self._trust else plain
+
+    def wire(self, token: str) -> HttpWire:
+        return HttpWire(self.url, token, tls=ClientTls(self.world.ca) if self.world else None)
 
     def readings(self) -> list[Reading]:
         opener = Opener(RING)
@@ -122,8 +137,16 @@ def running(**options: Any) -> Iterator[Running]:
         server.close()
 
 
+@pytest.fixture(scope="module", autouse=True, params=["plain", "tls"])
+def speech(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every test here runs over plain HTTP and through TLS."""
+    Running.world = Authorities.make(tmp_path_factory.mktemp("tls")) if request.param == "tls" else None
+    yield
+    Running.world = None
+
+
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Running]:
+def shared(speech: None) -> Iterator[Running]:
     with running() as server:
         yield server
 
@@ -309,7 +332,7 @@ def test_many_connections_at_once_into_files(tmp_path: Path) -> None:
     with running(log=log) as server:
 
         def work(number: int) -> None:
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+            connection = server.connection()
             headers = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}
             for i in range(20):
                 body = json.dumps({"device": f"d{number}", "metric": "m", "value": i, "time": 1_767_225_600 + i})
@@ -343,7 +366,7 @@ def _digest(content: bytes) -> bytes:
 
 def test_a_node_over_http() -> None:
     with running() as server:
-        wire = HttpWire(f"http://127.0.0.1:{server.port}", server.make_token("ingest", node="attic"))
+        wire = server.wire(server.make_token("ingest", node="attic"))
         stream = StreamId("epoch-1", Lane.LIVE)
         assert wire.send(stream, 0, [_outgoing(1), _outgoing(2)]) == 2
         with pytest.raises(Conflict) as refused:
@@ -353,7 +376,7 @@ def test_a_node_over_http() -> None:
         assert wire.send(stream, 2, [Outgoing(*_counted(o, i)) for i, o in enumerate(large)]) == 9
         assert len(server.readings()) == 4 + 35_000
         wire.close()
-        stranger = HttpWire(f"http://127.0.0.1:{server.port}", server.token)
+        stranger = server.wire(server.token)
         with pytest.raises(Hold, match="no node"):
             stranger.send(stream, 0, [_outgoing(1)])
         stranger.close()

@@ -12,6 +12,7 @@ from sonde.ports import Credential
 from sonde.token import Token
 
 COOKIE: Final = "sonde_session"
+CERTIFICATE: Final = "sonde.certificate"  # the extension of a scope in which the listener says what a node has shown
 _SECRET: Final = re.compile(r"[0-9A-Za-z]{43}")
 _SAFE: Final = frozenset({"GET", "HEAD"})
 
@@ -43,10 +44,10 @@ def identify(request: Request, access: Access, scope: str) -> Credential:
     address = address_of(request)
     header = request.headers.get("authorization")
     if header is not None:
-        return access.check(_token_in(request, header), scope, address)
+        return access.check(_token_in(request, header), scope, address, certificate_of(request))
     cookie = request.cookies.get(COOKIE)
     if not cookie:
-        return access.check(None, scope, address)
+        return access.check(None, scope, address, certificate_of(request))
     if request.method not in _SAFE and not from_own_page(request):
         raise Forbidden("a page of another origin may not use this browser's sign-in", hint="Send a token instead")
     if not is_secret(cookie):
@@ -82,6 +83,12 @@ def from_own_page(request: Request) -> bool:
 
 def address_of(request: Request) -> str:
     return request.client.host if request.client else ""
+
+
+def certificate_of(request: Request) -> bytes:
+    """The digest of the token that the caller's TLS certificate names; empty without one."""
+    found: bytes = request.scope.get("extensions", {}).get(CERTIFICATE, {}).get("credential", b"")
+    return found
 
 
 def is_secret(text: str) -> bool:

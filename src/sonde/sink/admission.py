@@ -45,9 +45,10 @@ class Admission:
         self._all = TokenBucket(limits.bytes_per_second, limits.burst_bytes, clock.monotonic())
         self._each: dict[str, TokenBucket] = {}
 
-    def admit(self, token: str | None, scope: str, size: int, address: str) -> Credential:
-        """Whose token it is. :class:`Unauthenticated`, :class:`Forbidden`, :class:`TooLarge`, :class:`Throttled`."""
-        who = self._access.check(token, scope, address)
+    def admit(self, token: str | None, scope: str, size: int, address: str, certificate: bytes = b"") -> Credential:
+        """Whose token, or certificate, it is. :class:`Unauthenticated`, :class:`Forbidden`, :class:`TooLarge`,
+        :class:`Throttled`."""
+        who = self._access.check(token, scope, address, certificate)
         if size > self._limits.body_bytes:
             raise TooLarge(
                 f"the body has {size} bytes; at most {self._limits.body_bytes} are taken", hint="Send fewer at once"

@@ -78,9 +78,9 @@ class Sink:
         """When the log was last written by this process."""
         return max((c.last_durable for c in self._committers.values() if c.last_durable is not None), default=None)
 
-    def admit(self, token: str | None, scope: str, size: int, address: str) -> Credential:
+    def admit(self, token: str | None, scope: str, size: int, address: str, certificate: bytes = b"") -> Credential:
         try:
-            return self._admission.admit(token, scope, size, address)
+            return self._admission.admit(token, scope, size, address, certificate)
         except SondeError as error:
             self._metrics.refused.labels(reason_of(error)).inc()
             raise

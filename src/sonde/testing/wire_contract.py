@@ -48,7 +48,7 @@ class ScriptedIntake:
     answers: list[int | Exception] = field(default_factory=list)
     arrived: list[Arrival] = field(default_factory=list)
 
-    def admit(self, token: str | None, scope: str, size: int, address: str) -> Credential:
+    def admit(self, token: str | None, scope: str, size: int, address: str, certificate: bytes = b"") -> Credential:
         return NODE
 
     async def telemetry(self, who: Credential, request: Telemetry) -> int:

@@ -7,19 +7,22 @@ than a timer for each request.
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from sonde.errors import Hold
+from sonde.metrics import Metrics
 from sonde.problem import MEDIA_TYPE, problem_json
 from sonde.transport.cycle import Cycle
-from sonde.transport.http import App
+from sonde.transport.handshake import Handshakes, credential_of
+from sonde.transport.http import CERTIFICATE, App
 
 Waiting: TypeAlias = Literal["headers", "body", "an answer to be read", "another request"]
 
@@ -31,6 +34,7 @@ _BACKLOG: Final = 1024
 class Guard:
     """What one server takes of its clients. Times in seconds."""
 
+    handshake_seconds: float = 10.0  # of TLS
     header_seconds: float = 10.0
     body_seconds: float = 30.0
     answer_seconds: float = 60.0
@@ -68,9 +72,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._piece = 0  # bytes that came last: perhaps the end of one request and all of others
         self._refusal: tuple[int, str] | None = None
         self._running: RequestResponseCycle | None = None  # the one whose answer is next
+        self._credential = b""  # of a node that showed a certificate
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._credential = credential_of(transport)
         if len(self.connections) > self._guard.connections:
             self.refuse(503, "too many connections", retry_after=5)
             return
@@ -106,6 +112,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        if self._credential:
+            self.scope["extensions"] = {CERTIFICATE: {"credential": self._credential}}
         self._began = True
         if self.waiting_for != "headers":
             self._wait_for("headers", self._guard.header_seconds)
@@ -214,17 +222,30 @@ class GuardedProtocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """A server that listens already, and runs with :meth:`run_until_stopped`. It leaves signals to its caller."""
+    """A server that listens already, and runs with :meth:`run_until_stopped`. It leaves signals to its caller.
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+    With ``tls`` it speaks TLS, and nothing else; another context may be put there at any time, for connections to come.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listener: socket.socket,
+        guard: Guard,
+        tls: ssl.SSLContext | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         super().__init__(config)
+        self.tls = tls
         self._listener = listener
+        self._guard = guard
+        self._metrics = metrics or Metrics()
         self.host, self.port = listener.getsockname()[:2]
 
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.config.is_ssl else 'http'}://{host}:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}"
 
     @property
     def connections(self) -> int:
@@ -234,6 +255,22 @@ class Server(uvicorn.Server):
     async def run_until_stopped(self) -> None:
         """Serve until :meth:`stop`; then finish the requests under way, for as long as the guard allows."""
         await self.serve(sockets=[self._listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.tls is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        guard = self._guard
+        handshakes = Handshakes(
+            self._listener,
+            lambda: cast(ssl.SSLContext, self.tls),
+            self.connection,
+            seconds=guard.handshake_seconds,
+            most=guard.connections,
+            metrics=self._metrics,
+        )
+        self.servers = [cast(asyncio.Server, handshakes)]
 
     def stop(self) -> None:
         """Take no more connections, and end. Safe from a signal handler and from any thread."""
@@ -268,9 +305,18 @@ class Server(uvicorn.Server):
 _GUARD: Final = Guard()
 
 
-def serve(app: App, host: str, port: int, *, guard: Guard = _GUARD, **options: Any) -> Server:
-    """A server for ``app`` that listens at once; port 0 takes a free one. ``options`` are uvicorn's, for TLS and
-    WebSockets. :class:`Hold` if nobody can listen there."""
+def serve(
+    app: App,
+    host: str,
+    port: int,
+    *,
+    guard: Guard = _GUARD,
+    tls: ssl.SSLContext | None = None,
+    metrics: Metrics | None = None,
+    **options: Any,
+) -> Server:
+    """A server for ``app`` that listens at once; port 0 takes a free one. ``options`` are uvicorn's, for WebSockets.
+    :class:`Hold` if nobody can listen there."""
     config = uvicorn.Config(
         app,
         **{
@@ -286,7 +332,7 @@ def serve(app: App, host: str, port: int, *, guard: Guard = _GUARD, **options: A
             **options,
         },
     )
-    return Server(config, _listen(host, port))
+    return Server(config, _listen(host, port), guard, tls, metrics)
 
 
 def _listen(host: str, port: int) -> socket.socket:

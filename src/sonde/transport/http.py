@@ -24,6 +24,8 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers: TypeAlias = Mapping[bytes, bytes]
 Answer: TypeAlias = tuple[int, bytes, list[tuple[bytes, bytes]]]
 
+CERTIFICATE: Final = "sonde.certificate"
+"""The extension of a scope whose ``credential`` is the digest of the token that the caller's certificate names."""
 BODY_BYTES: Final = 32 << 20
 ARRIVING_BYTES: Final = 256 << 20
 _PAGES: Final = "Any page that this browser is shown could: make a token with sonde token create"
@@ -128,7 +130,7 @@ class TelemetryApp:
     async def _body(self, request: "_Request") -> tuple[Credential, bytes]:
         """Who sends, and the body. It is charged before it is read; if its size is not known then, when it is."""
         size = request.announced()
-        who = self._intake.admit(request.token, _SCOPE, size or 0, request.address)
+        who = self._intake.admit(request.token, _SCOPE, size or 0, request.address, request.certificate)
         if b"origin" in request.headers and b"authorization" not in request.headers:
             raise Forbidden("a page in a browser cannot send readings without a token", hint=_PAGES)
         if size is not None and size > self._body_bytes:
@@ -137,7 +139,7 @@ class TelemetryApp:
         if more or len(body) > self._body_bytes:
             body = await self._read(request, body)
         if size is None:
-            self._intake.admit(request.token, _SCOPE, len(body), request.address)
+            self._intake.admit(request.token, _SCOPE, len(body), request.address, request.certificate)
         return who, body
 
     async def _read(self, request: "_Request", piece: bytes) -> bytes:
@@ -209,6 +211,12 @@ class _Request:
             return None
         scheme, _, token = given.decode("latin-1").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else ""
+
+    @property
+    def certificate(self) -> bytes:
+        """The digest of the token that the node's certificate names; empty without one."""
+        found: bytes = self.scope.get("extensions", {}).get(CERTIFICATE, {}).get("credential", b"")
+        return found
 
     @property
     def address(self) -> str:
