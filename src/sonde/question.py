@@ -14,11 +14,13 @@ from sonde.cursor import Cursor
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Rows, the place in the log that they stand for, and how many rows there are in all if ``limit`` cut them."""
+    """Rows, the place in the log that they stand for, and how many rows there are in all if ``limit`` cut them. ``stored``
+    comes with raw readings: how many there are of any kind."""
 
     rows: pa.Table
     cursor: Cursor
     total: int | None = None
+    stored: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Devices:
 @dataclass(frozen=True, slots=True)
 class History:
     """Raw readings, newest first unless ``oldest_first``: ``device, metric, site, zone, labels, time, kind, value, text,
-    quality``. ``total`` counts those that match; ``all_readings`` of :class:`Totals` counts all."""
+    quality``. ``total`` counts those that match, ``stored`` all."""
 
     device: str | None = None
     metric: str | None = None

@@ -65,7 +65,7 @@ class Answers:
 
     def _answer(self, cursor: Connection, question: Question) -> Answer:  # noqa: PLR0912 - one branch a question
         place, layout = self._place(cursor)
-        total: int | None = None
+        total = stored = None
         match question:
             case Kpis():
                 rows = self._kpis(cursor, layout, question)
@@ -74,7 +74,7 @@ class Answers:
             case Heatmap():
                 rows = self._heatmap(cursor, layout, question)
             case History():
-                rows, total = self._history(cursor, layout, question)
+                rows, total, stored = self._history(cursor, layout, question)
             case FoundSeries():
                 rows, total = _counted(_run(cursor, queries.found_series(question)))
             case Samples():
@@ -93,7 +93,7 @@ class Answers:
                 return self._ask_sql(question)
             case _:
                 assert_never(question)
-        return Answer(rows, place, total)
+        return Answer(rows, place, total, stored)
 
     def _place(self, cursor: Connection) -> tuple[Cursor, Layout]:
         """Where in the log this snapshot stands, and where its rows lie."""
@@ -143,7 +143,7 @@ class Answers:
         parts = [part for part in layout.parts_of("windows") if part.meets(since, until, None)]
         return self._windows(layout, width, span.text, parts), span
 
-    def _history(self, cursor: Connection, layout: Layout, question: History) -> tuple[pa.Table, int]:
+    def _history(self, cursor: Connection, layout: Layout, question: History) -> tuple[pa.Table, int, int]:
         series: list[int] | None = None
         wanted = queries.matching_series(
             device=question.device, metric=question.metric, site=question.site, zone=question.zone
@@ -153,7 +153,10 @@ class Answers:
         elif wanted.values:
             series = _run(cursor, wanted)["id"].to_pylist()
         history = _History(cursor, layout, question, series)
-        return history.rows(), history.total()
+        rows, stored = history.rows(), history.stored()
+        if len(rows) < question.limit:
+            return rows, len(rows), stored
+        return rows, history.total(), stored
 
     def _ask_sql(self, question: Sql) -> Answer:
         if not self._users.acquire(timeout=question.seconds):
@@ -199,14 +202,18 @@ class _History:
     def __init__(self, cursor: Connection, layout: Layout, question: History, series: list[int] | None) -> None:
         self._cursor, self._layout, self._question, self._series = cursor, layout, question, series
 
+    def stored(self) -> int:
+        """How many there are, whatever is asked for."""
+        (hot,) = fetch_one(self._cursor, f"select {_hot_count(self._layout)}")
+        return int(str(hot)) + sum(part.rows for part in self._layout.parts_of("readings"))
+
     def total(self) -> int:
         """How many match; whole parts are counted without being read."""
         since, until = self._question.since, self._question.until
+        if self._series is None and since is None and until is None:
+            return self.stored()
         parts = self._parts(since, until)
         whole = [part for part in parts if self._series is None and part.within(since, until)]
-        if self._series is None and since is None and until is None:
-            (hot,) = fetch_one(self._cursor, f"select {_hot_count(self._layout)}")
-            return int(str(hot)) + sum(part.rows for part in whole)
         source, values = self._source(since, until, [part for part in parts if part not in whole])
         (counted,) = fetch_one(self._cursor, f"select count(*) from ({source})", values.values)
         return int(str(counted)) + sum(part.rows for part in whole)

@@ -336,7 +336,7 @@ class StoreContract(SamplesContract, CommandsContract):
             wanted = sorted([r for r in rows if match(r[0], names[r[1]])], reverse=not question.oldest_first)
             answer = store.ask(question)
             got = rows_of(store, question)
-            assert answer.total == len(wanted), question
+            assert (answer.total, answer.stored) == (len(wanted), len(rows)), question
             assert [row["time"] for row in got] == [r[0] for r in wanted[: question.limit]], question
             if question.limit >= len(wanted):
                 mine = sorted((r["time"], r["device"], r["metric"], r["value"]) for r in got)

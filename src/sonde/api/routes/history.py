@@ -15,7 +15,7 @@ from sonde.api.readings import json_records
 from sonde.api.responses import JSON, answer, documented, next_page
 from sonde.api.routes.router import guarded, question_turn
 from sonde.moment import format_time
-from sonde.question import History, Totals
+from sonde.question import History
 
 router = guarded("history", "read", question_turn)
 
@@ -64,8 +64,7 @@ def history(
     if form in _EXPORTS:
         media, encode = _EXPORTS[form]
         return answer(encode(rows), found.cursor, link=link, media_type=media)
-    total = desk.ask(Totals()).rows["readings"][0].as_py()
-    counts = b',"total_records":%d,"filtered_records":%d}' % (total, found.total or 0)
+    counts = b',"total_records":%d,"filtered_records":%d}' % (found.stored or 0, found.total or 0)
     return answer(b'{"data":' + json_records(rows) + counts, found.cursor, link=link)
 
 
