@@ -16,12 +16,14 @@ from typing import Final
 from sonde.clock import DAY, SECOND, Clock, Micros
 from sonde.errors import Forbidden, NotFound, Throttled, Unauthenticated
 from sonde.metrics import Metrics
-from sonde.ports import Control, Credential
-from sonde.token import Token, digest, new_secret
+from sonde.ports import Control, Credential, Session
+from sonde.token import Token, digest, new_secret, session_id
 
 SCOPES: Final = ("ingest", "read", "command", "admin")
 LINK_LASTS: Final[Micros] = 3600 * SECOND
 COOKIE_LASTS: Final[Micros] = 7 * DAY
+AGENT_CHARACTERS: Final = 200
+"""How much is kept of what a browser calls itself."""
 
 _REMEMBERED: Final = 10_000  # tokens, and addresses with wrong tokens
 _WRONG_AT_ONCE: Final = 10
@@ -46,7 +48,7 @@ class Access:
         cache_seconds: float = 1.0,
         metrics: Metrics | None = None,
     ) -> None:
-        self._control = control
+        self.control = control
         self._clock = clock
         self._anonymous = Credential("anonymous", "anonymous", anonymous)
         self._certified = certified
@@ -76,18 +78,22 @@ class Access:
     def check_cookie(self, value: str, scope: str, address: str) -> Credential:
         """Whose sign-in cookie it is; the same errors as :meth:`check`."""
         key = digest(value)
-        return self._checked(self._cookies, key, scope, address, lambda: self._take("cookie", key))
+        take = self.control.sessions.take
+        return self._checked(
+            self._cookies, key, scope, address, lambda: take(key, "cookie", self._clock.now(), address)
+        )
 
     def make_link(self, credential_id: str) -> str:
         """The secret of a new one-time sign-in link; good for an hour."""
-        if not any(c.id == credential_id for c in self._control.tokens()):
+        found = next((c for c in self.control.tokens() if c.id == credential_id), None)
+        if found is None:
             raise NotFound(f"no token has the id {credential_id!r}", hint="sonde token list shows them")
-        return self._new_session("link", credential_id, LINK_LASTS)
+        return self._new_session("link", found, LINK_LASTS)
 
     def use_link(self, secret: str, address: str = "") -> Credential:
         """Use a link up; whose it was. :class:`Unauthenticated`, or :class:`Throttled` after too many wrong ones."""
         self._wrong.check(address)
-        credential = self._take("link", digest(secret))
+        credential = self.control.sessions.take(digest(secret), "link", self._clock.now(), address)
         if credential is None:
             self._wrong.count(address)
             raise Unauthenticated(
@@ -95,13 +101,30 @@ class Access:
             )
         return credential
 
-    def open_session(self, credential: Credential) -> str:
-        """The value of a cookie that is good for a week."""
-        return self._new_session("cookie", credential.id, COOKIE_LASTS)
+    def open_session(
+        self, credential: Credential, address: str = "", agent: str = "", lasts: Micros = COOKIE_LASTS
+    ) -> str:
+        """The value of a cookie that is good for a week, or as long as it ``lasts``. ``agent`` is what the browser calls
+        itself."""
+        return self._new_session("cookie", credential, lasts, address, agent)
 
-    def _new_session(self, kind: str, credential_id: str, lasts: Micros) -> str:
-        secret = new_secret()
-        self._control.put_session(digest(secret), kind, credential_id, self._clock.now() + lasts)
+    def close_session(self, cookie: str) -> None:
+        """The browser with this cookie is signed out, here and at once; others that share the control database see it within
+        ``cache_seconds``."""
+        key = digest(cookie)
+        self.control.sessions.end(session_id(key))
+        self._cookies.pop(key, None)
+
+    def _new_session(self, kind: str, credential: Credential, lasts: Micros, address: str = "", agent: str = "") -> str:
+        secret, now = new_secret(), self._clock.now()
+        key = digest(secret)
+        shown = "".join(c if c.isprintable() else " " for c in agent[:AGENT_CHARACTERS])
+        self.control.sessions.put(
+            key,
+            Session(
+                session_id(key), kind, credential.id, credential.name, now, now + lasts, address=address, agent=shown
+            ),
+        )
         return secret
 
     def _without_token(self, scope: str, address: str) -> Credential:
@@ -141,12 +164,9 @@ class Access:
 
     def _look_up(self, text: str) -> Credential | None:
         try:
-            return self._control.find_token(Token.parse(text).digest)
+            return self.control.find_token(Token.parse(text).digest)
         except Unauthenticated:
             return None
-
-    def _take(self, kind: str, key: bytes) -> Credential | None:
-        return self._control.take_session(key, kind, self._clock.now())
 
 
 def may_write(credential: Credential, device: str) -> bool:

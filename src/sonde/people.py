@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from sonde.access import SCOPES, Access
 from sonde.clock import Clock, Micros
 from sonde.errors import Invalid, NotFound, Problem
-from sonde.ports import Control, Credential
+from sonde.ports import Control, Credential, Session
 from sonde.token import Token
 
 LONGEST: Final = 256
@@ -27,7 +27,7 @@ class People:
     """The tokens of one control database, and what may be done with them."""
 
     def __init__(self, control: Control, clock: Clock, note: Note) -> None:
-        self._control = control
+        self.control = control
         self._clock = clock
         self._note = note
 
@@ -51,30 +51,51 @@ class People:
         details = {"devices": " ".join(devices), "node": node}
         given = {key: text for key, text in details.items() if text}
         self._note("token.create", name, id=token.id, scopes=" ".join(sorted(made.scopes)), **given)
-        self._control.create_token(made, token.digest)
+        self.control.create_token(made, token.digest)
         return token, made
 
     def revoke_token(self, name_or_id: str) -> int:
         """Revoke the tokens with that name or id, and end their sessions; how many tokens. :class:`NotFound` if there is none
         that is not revoked."""
-        found = [c for c in self._control.tokens() if name_or_id in (c.name, c.id) and not c.revoked]
+        found = [c for c in self.control.tokens() if name_or_id in (c.name, c.id) and not c.revoked]
         if not found:
             raise _unknown(name_or_id)
         self._note("token.revoke", found[0].name, ids=" ".join(c.id for c in found))
-        return self._control.revoke(name_or_id)
+        return self.control.revoke(name_or_id)
 
     def make_link(self, name_or_id: str) -> str:
         """The secret of a one-time link that signs a browser in with a token's rights."""
         for credential in self.valid_tokens():
             if name_or_id in {credential.name, credential.id}:
                 self._note("token.link", credential.name, id=credential.id)
-                return Access(self._control, self._clock).make_link(credential.id)
+                return Access(self.control, self._clock).make_link(credential.id)
         raise _unknown(name_or_id)
+
+    def sessions(self) -> Sequence[Session]:
+        """Who is signed in, and the links that wait to be used; newest first."""
+        return self.control.sessions.all(self._clock.now())
+
+    def end_session(self, session_id: str) -> None:
+        """Sign a browser out, or make a link worthless. :class:`NotFound` if there is none with that id."""
+        found = [session for session in self.sessions() if session.id == session_id]
+        if not found:
+            raise NotFound(f"no session has the id {session_id!r}", hint="sonde session list shows them")
+        self._note("session.revoke", found[0].name, id=session_id, kind=found[0].kind)
+        self.control.sessions.end(session_id)
+
+    def end_sessions_of(self, name: str) -> int:
+        """The same for all sessions of the tokens with that name; how many. :class:`NotFound` if there is none."""
+        found = [session for session in self.sessions() if session.name == name]
+        if not found:
+            raise NotFound(f"nobody is signed in as {name!r}", hint="sonde session list shows who is")
+        for session in found:
+            self.end_session(session.id)
+        return len(found)
 
     def valid_tokens(self) -> list[Credential]:
         """The tokens that are neither revoked nor expired."""
         now = self._clock.now()
-        return [c for c in self._control.tokens() if not c.revoked and (c.expires is None or c.expires > now)]
+        return [c for c in self.control.tokens() if not c.revoked and (c.expires is None or c.expires > now)]
 
 
 def _check_texts(*texts: tuple[str, str]) -> None:

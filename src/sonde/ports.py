@@ -282,9 +282,53 @@ class Credential:
     revoked: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A one-time sign-in link that waits (kind ``link``), or a browser that is signed in (kind ``cookie``).
+
+    ``id`` may be shown and follows from the secret (:func:`sonde.token.session_id`); ``name`` is that of its token.
+    ``address`` is where it was made from, ``last_address`` where it was used from last; ``agent`` is what the browser calls
+    itself.
+    """
+
+    id: str
+    kind: str
+    credential_id: str
+    name: str
+    created: Micros
+    expires: Micros
+    last_used: Micros | None = None
+    address: str = ""
+    last_address: str = ""
+    agent: str = ""
+
+
+class Sessions(Protocol):
+    """Who is signed in, and who may sign in once. Part of a :class:`Control`, which closes it."""
+
+    def put(self, digest: bytes, session: Session) -> None:
+        """Keep a new link or cookie, by the SHA-256 of its secret."""
+        ...
+
+    def take(self, digest: bytes, kind: str, now: Micros, address: str = "") -> Credential | None:
+        """Whose link or cookie this is, if it and its token are valid; a link is used up."""
+        ...
+
+    def all(self, now: Micros) -> Sequence[Session]:
+        """Those that are valid, newest first."""
+        ...
+
+    def end(self, session_id: str) -> bool:
+        """End one; whether it was there."""
+        ...
+
+
 class Control(Protocol):
     """What is not telemetry: tokens and sign-in sessions. Never rebuilt, always backed up; several programs may use it at
     once. Secrets are kept as SHA-256 only."""
+
+    @property
+    def sessions(self) -> Sessions: ...
 
     def create_token(self, credential: Credential, digest: bytes) -> None:
         """Keep a new token; :class:`Conflict` if its name already has two that are valid."""
@@ -297,15 +341,7 @@ class Control(Protocol):
     def tokens(self) -> Sequence[Credential]: ...
 
     def revoke(self, name_or_id: str) -> int:
-        """Revoke the tokens with that name or id; how many."""
-        ...
-
-    def put_session(self, digest: bytes, kind: str, credential_id: str, expires: Micros) -> None:
-        """Keep a one-time link (kind ``link``) or a signed-in browser (``cookie``)."""
-        ...
-
-    def take_session(self, digest: bytes, kind: str, now: Micros) -> Credential | None:
-        """Whose link or cookie this is, if it is valid; a link is used up."""
+        """Revoke the tokens with that name or id, and end their sessions; how many tokens."""
         ...
 
     def close(self) -> None: ...

@@ -56,6 +56,11 @@ def digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
+def session_id(key: bytes) -> str:
+    """What a session may be called by: it follows from the digest of its secret, and does not lead back to it."""
+    return _base62(int.from_bytes(hashlib.sha256(b"session" + key).digest()[:8]), _ID_CHARACTERS)
+
+
 def new_secret() -> str:
     """256 random bits as text, for sign-in links and cookies."""
     return _base62(secrets.randbits(256), _SECRET_CHARACTERS)

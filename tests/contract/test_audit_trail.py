@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sonde.audit import LONGEST, Act, act, chained, written
 from sonde.control.audit import MemoryAuditTrail, SqliteAuditTrail
+from sonde.control.file import STEPS
 from sonde.errors import Damaged, Hold, Retry
 from sonde.ports import AuditTrail
 from sonde.testing.audit_contract import AuditTrailContract, write
@@ -157,7 +158,7 @@ def test_a_file_of_the_first_version_gets_a_trail(tmp_path: Path) -> None:
     """A control database that was made before there was a trail."""
     path = tmp_path / "control.db"
     db = apsw.Connection(str(path))
-    db.execute("create table tokens (id text); create table sessions (id text); pragma user_version = 1")
+    db.execute(STEPS[0] + "pragma user_version = 1")
     db.close()
     trail = SqliteAuditTrail(path)
     write(trail, 1)

@@ -13,9 +13,9 @@ from sonde.clock import DAY, SECOND, Clock, SystemClock
 from sonde.control.memory import MemoryControl
 from sonde.control.sqlite import SqliteControl
 from sonde.errors import Damaged, Hold, NewerFormat, Retry
-from sonde.ports import Control, Credential
+from sonde.ports import Control, Credential, Session
 from sonde.testing.control_contract import ControlContract
-from sonde.token import Token, digest, new_secret
+from sonde.token import Token, digest, new_secret, session_id
 
 
 class TestMemory(ControlContract):
@@ -36,19 +36,23 @@ def credential(name: str) -> Credential:
     return Credential(Token.make().id, name, frozenset({"ingest"}), created=SystemClock().now())
 
 
+def put(control: Control, key: bytes, kind: str, made: Credential, expires: int) -> None:
+    control.sessions.put(key, Session(session_id(key), kind, made.id, made.name, SystemClock().now(), expires))
+
+
 def test_everything_is_there_after_opening_again(tmp_path: Path) -> None:
     path = tmp_path / "control.db"
     token, made, cookie = Token.make(), credential("one"), digest(new_secret())
     control = SqliteControl(path)
     control.create_token(made, token.digest)
-    control.put_session(cookie, "cookie", made.id, SystemClock().now() + DAY)
+    put(control, cookie, "cookie", made, SystemClock().now() + DAY)
     control.find_token(token.digest)
     control.close()
     again = SqliteControl(path)
     found = again.find_token(token.digest)
     assert found is not None
     assert found.last_used is not None
-    assert again.take_session(cookie, "cookie", SystemClock().now()) is not None
+    assert again.sessions.take(cookie, "cookie", SystemClock().now()) is not None
     again.close()
 
 
@@ -105,12 +109,12 @@ def test_one_link_lets_one_browser_in(tmp_path: Path) -> None:
     now = SystemClock().now()
     for _ in range(20):
         key, entered = digest(new_secret()), []
-        first.put_session(key, "link", made.id, now + 60 * SECOND)
+        put(first, key, "link", made, now + 60 * SECOND)
         start = threading.Barrier(2)
 
         def enter(control: SqliteControl, key: bytes = key, start: threading.Barrier = start) -> None:
             start.wait()
-            entered.append(control.take_session(key, "link", now))  # noqa: B023 - joined below
+            entered.append(control.sessions.take(key, "link", now))  # noqa: B023 - joined below
 
         threads = [threading.Thread(target=enter, args=(c,)) for c in (first, second)]
         for thread in threads:

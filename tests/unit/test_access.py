@@ -183,7 +183,7 @@ def test_what_is_remembered_is_bounded(control: MemoryControl, clock: HandClock)
 
 
 def sign_in(access: Access, link: str, address: str = "") -> str:
-    return access.open_session(access.use_link(link, address))
+    return access.open_session(access.use_link(link, address), address)
 
 
 def test_signing_in_with_a_link(control: MemoryControl, clock: HandClock) -> None:

@@ -5,16 +5,18 @@ from typing import Final
 import msgspec
 import pyarrow as pa
 
+from sonde.access import Access
 from sonde.api.export import ARROW
 from sonde.assemble.remote import Remote
 from sonde.assemble.server import COOKIE, Running
-from sonde.assemble.tokens import open_control, open_people
+from sonde.assemble.tokens import open_people
 from sonde.clock import SECOND, SystemClock
 from sonde.directory import DataDirectory
 from sonde.people import People
-from sonde.token import digest, new_secret
+from sonde.ports import Credential
 
 _SECONDS: Final = 120
+_AGENT: Final = "sonde sql"
 
 
 def ask_remote(remote: Remote, text: str) -> pa.Table:
@@ -26,17 +28,19 @@ def ask_remote(remote: Remote, text: str) -> pa.Table:
 
 def ask_running(directory: DataDirectory, server: Running, text: str) -> pa.Table:
     """The rows that the server of this directory answers. Whoever may write its control database may ask: it lets this
-    command in like a browser that has signed in, for two minutes."""
-    with open_people(directory) as people, open_control(directory) as control:
-        secret = new_secret()
-        expires = SystemClock().now() + _SECONDS * SECOND
-        control.put_session(digest(secret), "cookie", _admin(people), expires)
-    return ask_remote(Remote(server.url, {"Cookie": f"{COOKIE}={secret}"}), text)
+    command in like a browser that has signed in, until it has its answer."""
+    with open_people(directory) as people:
+        access = Access(people.control, SystemClock())
+        cookie = access.open_session(_admin(people), agent=_AGENT, lasts=_SECONDS * SECOND)
+        try:
+            return ask_remote(Remote(server.url, {"Cookie": f"{COOKIE}={cookie}"}), text)
+        finally:
+            access.close_session(cookie)
 
 
-def _admin(people: People) -> str:
-    """The id of a token that may do everything; a short-lived one if there is none."""
+def _admin(people: People) -> Credential:
+    """A token that may do everything; a short-lived one if there is none."""
     for credential in people.valid_tokens():
         if "admin" in credential.scopes:
-            return credential.id
-    return people.create_token("sql", ["admin"], expires=SystemClock().now() + _SECONDS * SECOND)[1].id
+            return credential
+    return people.create_token("sql", ["admin"], expires=SystemClock().now() + _SECONDS * SECOND)[1]

@@ -33,6 +33,13 @@ create table audit (number integer primary key, act blob not null, hash blob not
 create table audit_ends (start integer not null, start_hash blob not null, head integer not null, head_hash blob not null);
 insert into audit_ends values (0, zeroblob(32), 0, zeroblob(32));
 """,
+    """
+alter table sessions add column created integer not null default 0;
+alter table sessions add column last_used integer;
+alter table sessions add column address text not null default '';
+alter table sessions add column last_address text not null default '';
+alter table sessions add column agent text not null default '';
+""",
 )
 """What each version of the file adds to the one before. A new version is a new step at the end; steps never change."""
 

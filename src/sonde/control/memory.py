@@ -1,21 +1,14 @@
 """The control database in memory: for tests and for a first look."""
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from sonde.clock import Clock, Micros, SystemClock
 from sonde.errors import Conflict
-from sonde.ports import Credential
+from sonde.ports import Credential, Session
 
 VALID_AT_ONCE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class _Session:
-    kind: str
-    credential_id: str
-    expires: Micros
 
 
 class MemoryControl:
@@ -24,8 +17,8 @@ class MemoryControl:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._tokens: dict[bytes, Credential] = {}
-        self._sessions: dict[bytes, _Session] = {}
         self._lock = threading.Lock()
+        self.sessions = MemorySessions(self.tokens)
 
     def create_token(self, credential: Credential, digest: bytes) -> None:
         with self._lock:
@@ -56,28 +49,59 @@ class MemoryControl:
                 if name_or_id in (c.name, c.id) and not c.revoked
             }
             self._tokens.update(found)
-            return len(found)
-
-    def put_session(self, digest: bytes, kind: str, credential_id: str, expires: Micros) -> None:
-        with self._lock:
-            now = self._clock.now()
-            self._sessions = {d: s for d, s in self._sessions.items() if s.expires > now}
-            self._sessions[digest] = _Session(kind, credential_id, expires)
-
-    def take_session(self, digest: bytes, kind: str, now: Micros) -> Credential | None:
-        with self._lock:
-            session = self._sessions.get(digest)
-            if session is None or session.kind != kind:
-                return None
-            if kind == "link":
-                del self._sessions[digest]
-            credential = next((c for c in self._tokens.values() if c.id == session.credential_id), None)
-            if credential is None or session.expires <= now or not is_valid(credential, now):
-                return None
-            return credential
+        self.sessions.end_of({c.id for c in found.values()})
+        return len(found)
 
     def close(self) -> None:
         pass
+
+
+class MemorySessions:
+    """Port ``Sessions``, of the tokens that ``tokens`` gives."""
+
+    def __init__(self, tokens: Callable[[], Sequence[Credential]]) -> None:
+        self._tokens = tokens
+        self._kept: dict[bytes, Session] = {}
+        self._lock = threading.Lock()
+
+    def put(self, digest: bytes, session: Session) -> None:
+        with self._lock:
+            self._kept = {d: s for d, s in self._kept.items() if s.expires > session.created}
+            self._kept[digest] = session
+
+    def take(self, digest: bytes, kind: str, now: Micros, address: str = "") -> Credential | None:
+        with self._lock:
+            session = self._kept.get(digest)
+            if session is None or session.kind != kind:
+                return None
+            if kind == "link":
+                del self._kept[digest]
+            else:
+                self._kept[digest] = replace(session, last_used=now, last_address=address)
+        return self._credential(session, now)
+
+    def all(self, now: Micros) -> Sequence[Session]:
+        with self._lock:
+            kept = list(self._kept.values())
+        valid = [replace(s, name=c.name) for s in kept if (c := self._credential(s, now)) is not None]
+        return sorted(valid, key=lambda s: (-s.created, s.id))
+
+    def end(self, session_id: str) -> bool:
+        return self._drop(lambda session: session.id == session_id)
+
+    def end_of(self, credentials: Collection[str]) -> None:
+        """End those of some tokens."""
+        self._drop(lambda session: session.credential_id in credentials)
+
+    def _drop(self, condition: Callable[[Session], bool]) -> bool:
+        with self._lock:
+            before = len(self._kept)
+            self._kept = {d: s for d, s in self._kept.items() if not condition(s)}
+            return len(self._kept) < before
+
+    def _credential(self, session: Session, now: Micros) -> Credential | None:
+        found = next((c for c in self._tokens() if c.id == session.credential_id), None)
+        return found if found is not None and session.expires > now and is_valid(found, now) else None
 
 
 def is_valid(credential: Credential, now: Micros) -> bool:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from sonde.clock import DAY, SECOND, Clock, SystemClock
+from sonde.clock import DAY, SECOND, Clock, Micros, SystemClock
 from sonde.errors import Conflict
-from sonde.ports import Control, Credential
-from sonde.token import Token, digest, new_secret
+from sonde.ports import Control, Credential, Session
+from sonde.token import Token, digest, new_secret, session_id
 
 
 class ControlContract:
@@ -84,37 +84,96 @@ class ControlContract:
         made = _credential("one", clock)
         _create(control, made)
         key = digest(new_secret())
-        control.put_session(key, "link", made.id, clock.now() + DAY)
-        taken = control.take_session(key, "link", clock.now())
+        _put(control, key, "link", made, clock.now() + DAY)
+        taken = control.sessions.take(key, "link", clock.now())
         assert taken is not None
         assert taken.id == made.id
-        assert control.take_session(key, "link", clock.now()) is None
+        assert control.sessions.take(key, "link", clock.now()) is None
 
     def test_a_cookie_lasts_until_it_expires(self, control: Control, clock: Clock) -> None:
         made = _credential("one", clock)
         _create(control, made)
         key = digest(new_secret())
         expires = clock.now() + DAY
-        control.put_session(key, "cookie", made.id, expires)
-        assert control.take_session(key, "cookie", clock.now()) is not None
-        assert control.take_session(key, "cookie", expires - 1) is not None
-        assert control.take_session(key, "cookie", expires) is None
+        _put(control, key, "cookie", made, expires)
+        assert control.sessions.take(key, "cookie", clock.now()) is not None
+        assert control.sessions.take(key, "cookie", expires - 1) is not None
+        assert control.sessions.take(key, "cookie", expires) is None
 
     def test_a_link_is_no_cookie(self, control: Control, clock: Clock) -> None:
         made = _credential("one", clock)
         _create(control, made)
         key = digest(new_secret())
-        control.put_session(key, "link", made.id, clock.now() + DAY)
-        assert control.take_session(key, "cookie", clock.now()) is None
-        assert control.take_session(key, "link", clock.now()) is not None
+        _put(control, key, "link", made, clock.now() + DAY)
+        assert control.sessions.take(key, "cookie", clock.now()) is None
+        assert control.sessions.take(key, "link", clock.now()) is not None
 
     def test_sessions_end_with_their_token(self, control: Control, clock: Clock) -> None:
         made = _credential("one", clock)
         _create(control, made)
         key = digest(new_secret())
-        control.put_session(key, "cookie", made.id, clock.now() + DAY)
+        _put(control, key, "cookie", made, clock.now() + DAY)
         control.revoke(made.id)
-        assert control.take_session(key, "cookie", clock.now()) is None
+        assert control.sessions.take(key, "cookie", clock.now()) is None
+
+    def test_sessions_are_listed_newest_first(self, control: Control, clock: Clock) -> None:
+        made = _credential("one", clock)
+        _create(control, made)
+        keys = [digest(new_secret()) for _ in range(3)]
+        for number, key in enumerate(keys):
+            _put(control, key, "cookie" if number else "link", made, clock.now() + DAY, created=clock.now() + number)
+        found = control.sessions.all(clock.now())
+        assert [s.id for s in found] == [session_id(key) for key in reversed(keys)]
+        assert [s.kind for s in found] == ["cookie", "cookie", "link"]
+        newest = found[0]
+        assert (newest.name, newest.credential_id, newest.address, newest.agent) == (
+            "one",
+            made.id,
+            "10.0.0.1",
+            "Fox ü",
+        )
+        assert (newest.last_used, newest.last_address) == (None, "")
+        assert control.sessions.all(clock.now() + DAY + 10) == []
+
+    def test_the_use_of_a_cookie_is_recorded(self, control: Control, clock: Clock) -> None:
+        made = _credential("one", clock)
+        _create(control, made)
+        key = digest(new_secret())
+        _put(control, key, "cookie", made, clock.now() + DAY)
+        moment = clock.now() + SECOND
+        assert control.sessions.take(key, "cookie", moment, "10.0.0.9") is not None
+        (found,) = control.sessions.all(clock.now())
+        assert (found.last_used, found.last_address, found.address) == (moment, "10.0.0.9", "10.0.0.1")
+
+    def test_ending_a_session(self, control: Control, clock: Clock) -> None:
+        made = _credential("one", clock)
+        _create(control, made)
+        keys = [digest(new_secret()) for _ in range(2)]
+        for key in keys:
+            _put(control, key, "cookie", made, clock.now() + DAY)
+        assert control.sessions.end(session_id(keys[0]))
+        assert not control.sessions.end(session_id(keys[0]))
+        assert not control.sessions.end("nobody")
+        assert control.sessions.take(keys[0], "cookie", clock.now()) is None
+        assert control.sessions.take(keys[1], "cookie", clock.now()) is not None
+
+    def test_revoking_a_token_leaves_the_sessions_of_others(self, control: Control, clock: Clock) -> None:
+        first, second = _credential("one", clock), _credential("one", clock)
+        for made in (first, second):
+            _create(control, made)
+            _put(control, digest(new_secret()), "cookie", made, clock.now() + DAY)
+        control.revoke(first.id)
+        assert [s.credential_id for s in control.sessions.all(clock.now())] == [second.id]
+
+    def test_sessions_of_an_expired_token_are_not_valid(self, control: Control, clock: Clock) -> None:
+        ends = clock.now() + DAY
+        made = _credential("one", clock, expires=ends)
+        _create(control, made)
+        key = digest(new_secret())
+        _put(control, key, "cookie", made, ends + DAY)
+        assert control.sessions.take(key, "cookie", ends - 1) is not None
+        assert control.sessions.take(key, "cookie", ends) is None
+        assert control.sessions.all(ends) == []
 
 
 def _credential(
@@ -133,3 +192,15 @@ def _create(control: Control, credential: Credential) -> Token:
     token = Token.make()
     control.create_token(credential, token.digest)
     return token
+
+
+def _put(
+    control: Control, key: bytes, kind: str, credential: Credential, expires: Micros, created: Micros | None = None
+) -> None:
+    made = expires - DAY if created is None else created
+    control.sessions.put(
+        key,
+        Session(
+            session_id(key), kind, credential.id, credential.name, made, expires, address="10.0.0.1", agent="Fox ü"
+        ),
+    )
