@@ -63,11 +63,10 @@ class Access:
         if token is None and not certificate:
             return self._without_token(scope, address)
         if token is None:
-            return self._checked(
-                self._known, certificate, scope, address, lambda: self._control.find_token(certificate)
-            )
+            find = self.control.find_token
+            return _with_scope(self._checked(self._known, certificate, address, lambda: find(certificate)), scope)
         key = digest(token)
-        who = self._checked(self._known, key, scope, address, lambda: self._look_up(token))
+        who = _with_scope(self._checked(self._known, key, address, lambda: self._look_up(token)), scope)
         if self._certified and who.node and key != certificate:
             raise Forbidden(
                 "the token of a node is taken here only beside the certificate that the node got with it",
@@ -77,11 +76,12 @@ class Access:
 
     def check_cookie(self, value: str, scope: str, address: str) -> Credential:
         """Whose sign-in cookie it is; the same errors as :meth:`check`."""
-        key = digest(value)
-        take = self.control.sessions.take
-        return self._checked(
-            self._cookies, key, scope, address, lambda: take(key, "cookie", self._clock.now(), address)
-        )
+        return _with_scope(self.signed_in(value, address), scope)
+
+    def signed_in(self, cookie: str, address: str) -> Credential:
+        """Whose sign-in cookie it is, whatever it allows."""
+        key, take = digest(cookie), self.control.sessions.take
+        return self._checked(self._cookies, key, address, lambda: take(key, "cookie", self._clock.now(), address))
 
     def make_link(self, credential_id: str) -> str:
         """The secret of a new one-time sign-in link; good for an hour."""
@@ -138,7 +138,6 @@ class Access:
         self,
         cache: dict[bytes, tuple[Credential, float]],
         key: bytes,
-        scope: str,
         address: str,
         look_up: Callable[[], Credential | None],
     ) -> Credential:
@@ -160,7 +159,7 @@ class Access:
             credential = found
         if credential.expires is not None and credential.expires <= self._clock.now():
             raise Unauthenticated("this token has expired", hint="Make a new one: sonde token create")
-        return _with_scope(credential, scope)
+        return credential
 
     def _look_up(self, text: str) -> Credential | None:
         try:

@@ -1,13 +1,14 @@
 """Who did what, when and from where: the acts that an audit trail keeps, each chained to the one before by its hash."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from sonde.clock import Micros
 from sonde.errors import Damaged
+from sonde.moment import format_time
 
 NO_HASH: Final = bytes(32)
 """What the first act of a trail is chained to."""
@@ -15,6 +16,8 @@ NO_HASH: Final = bytes(32)
 LONGEST: Final = 1_000
 """Characters of a text in an act; what is longer is cut, and ends with an ellipsis."""
 
+_LOOK: Final = 1_000
+_LOOKS: Final = 50
 Link = tuple[int, bytes]
 """A number, and the hash of the act that has it."""
 START: Final[Link] = (0, NO_HASH)
@@ -106,6 +109,43 @@ def check_all(
     for number, act, noted in acts:
         chain.take(number, act, noted)
     return chain.end(head)
+
+
+def find(
+    read: Callable[[int | None, int], Sequence[tuple[int, Act]]],
+    before: int | None,
+    limit: int,
+    who: str = "",
+    what: str = "",
+) -> tuple[list[tuple[int, Act]], int | None]:
+    """The newest ``limit`` acts below number ``before`` that somebody did (``who``) or that are of a kind (``what``:
+    ``token.create``, or ``token`` for all that starts so); and the number to go on below, ``None`` at the end. ``read`` is
+    that of a trail. So many acts are looked at in one go that an answer comes soon: there may be fewer, and more to come."""
+    found: list[tuple[int, Act]] = []
+    for _ in range(_LOOKS):
+        acts = read(before, _LOOK)
+        for number, done in acts:
+            before = number
+            if who in ("", done.who) and (not what or f"{done.what}.".startswith(f"{what}.")):
+                found.append((number, done))
+                if len(found) == limit:
+                    return found, before if read(before, 1) else None
+        if len(acts) < _LOOK:
+            return found, None
+    return found, before
+
+
+def described(number: int, what: Act) -> dict[str, object]:
+    """An act for JSON."""
+    return {
+        "number": number,
+        "time": format_time(what.time),
+        "who": what.who,
+        "what": what.what,
+        "on": what.on,
+        "address": what.address,
+        "detail": dict(what.detail),
+    }
 
 
 def _bounded(text: str) -> str:

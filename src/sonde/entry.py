@@ -30,6 +30,7 @@ class EntryKind(IntEnum):
     COUNTERS = 8  # {"refused": {reason: readings}, …} of one source, since its last counters
     TICK = 9  # nothing but its log time
     SETTINGS = 10  # what results depend on: {"windows": [seconds], "future_limit": seconds, …}
+    AUDIT = 11  # {"number": n, "hash": hex}: the newest act of the audit trail, an anchor for whoever verifies it
 
 
 class Lane(IntEnum):

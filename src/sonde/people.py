@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from sonde.access import SCOPES, Access
-from sonde.clock import Clock, Micros
+from sonde.clock import SECOND, Clock, Micros
 from sonde.errors import Invalid, NotFound, Problem
+from sonde.moment import format_time, parse_span, parse_time
 from sonde.ports import Control, Credential, Session
 from sonde.token import Token
 
@@ -54,14 +55,18 @@ class People:
         self.control.create_token(made, token.digest)
         return token, made
 
-    def revoke_token(self, name_or_id: str) -> int:
-        """Revoke the tokens with that name or id, and end their sessions; how many tokens. :class:`NotFound` if there is none
-        that is not revoked."""
-        found = [c for c in self.control.tokens() if name_or_id in (c.name, c.id) and not c.revoked]
+    def revoke_token(self, name_or_id: str, *, by_name: bool = True) -> int:
+        """Revoke the tokens with that name or id, or with that id alone, and end their sessions; how many tokens.
+        :class:`NotFound` if there is none that is not revoked."""
+        found = [
+            c
+            for c in self.control.tokens()
+            if not c.revoked and (c.id == name_or_id or (by_name and c.name == name_or_id))
+        ]
         if not found:
             raise _unknown(name_or_id)
         self._note("token.revoke", found[0].name, ids=" ".join(c.id for c in found))
-        return self.control.revoke(name_or_id)
+        return sum(self.control.revoke(c.id) for c in found)
 
     def make_link(self, name_or_id: str) -> str:
         """The secret of a one-time link that signs a browser in with a token's rights."""
@@ -96,6 +101,56 @@ class People:
         """The tokens that are neither revoked nor expired."""
         now = self._clock.now()
         return [c for c in self.control.tokens() if not c.revoked and (c.expires is None or c.expires > now)]
+
+
+def described(token: Credential, now: Micros) -> dict[str, object]:
+    """All of a token that may be shown, for JSON."""
+    return {
+        "id": token.id,
+        "name": token.name,
+        "scopes": sorted(token.scopes),
+        "devices": list(token.devices),
+        "node": token.node,
+        "created": format_time(token.created),
+        "last_used": _time(token.last_used),
+        "expires": _time(token.expires),
+        "state": _state(token, now),
+    }
+
+
+def described_session(session: Session) -> dict[str, object]:
+    """All of a session that may be shown, for JSON."""
+    return {
+        "id": session.id,
+        "kind": "browser" if session.kind == "cookie" else "link",
+        "name": session.name,
+        "token": session.credential_id,
+        "created": format_time(session.created),
+        "expires": format_time(session.expires),
+        "last_used": _time(session.last_used),
+        "address": session.address,
+        "last_address": session.last_address,
+        "agent": session.agent,
+    }
+
+
+def parse_end(text: str, now: Micros, field: str) -> Micros:
+    """When something ends: after a span as in ``90d``, or at a moment. :class:`Invalid` naming ``field``."""
+    try:
+        return now + parse_span(text) * SECOND if text[-1:].isalpha() and text[-1:] not in "zZ" else parse_time(text)
+    except Invalid:
+        problem = f"{text[:64]!r} is neither a span such as 90d nor a moment such as 2030-01-01T00:00:00Z"
+        raise Invalid(Problem(None, field, problem)) from None
+
+
+def _state(token: Credential, now: Micros) -> str:
+    if token.revoked:
+        return "revoked"
+    return "expired" if token.expires is not None and token.expires <= now else "valid"
+
+
+def _time(moment: Micros | None) -> str | None:
+    return None if moment is None else format_time(moment)
 
 
 def _check_texts(*texts: tuple[str, str]) -> None:

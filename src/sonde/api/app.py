@@ -19,6 +19,7 @@ from sonde.api.parts import Parts
 from sonde.api.responses import CURSOR, plain_problem, problem
 from sonde.api.routes import (
     alerts,
+    audit_trail,
     charts,
     devices,
     health,
@@ -26,6 +27,7 @@ from sonde.api.routes import (
     ledger,
     overview,
     pages,
+    people,
     profiles,
     series,
     sign_in,
@@ -52,6 +54,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     ledger.router,
     sql.router,
     sign_in.router,
+    people.router,
+    audit_trail.router,
     pages.router,
 )
 
@@ -117,7 +121,7 @@ def _allow(app: FastAPI, origin: str) -> None:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=[origin],
-        allow_methods=["GET", "HEAD", "POST"],
+        allow_methods=["DELETE", "GET", "HEAD", "POST", "PUT"],
         allow_headers=["Accept", "Authorization", "Content-Type", "Idempotency-Key"],
         expose_headers=[CURSOR, "Link", "Retry-After"],
         max_age=600,

@@ -25,6 +25,7 @@ TAGS: Final = [
     {"name": "ledger", "description": "What became of every reading"},
     {"name": "sql", "description": "Anything that one SELECT can ask"},
     {"name": "sign-in", "description": "For browsers"},
+    {"name": "people", "description": "Who may come in, who is in, and who did what"},
     {"name": "pages", "description": "For people"},
 ]
 DESCRIPTION: Final = (

@@ -17,6 +17,7 @@ import structlog
 from sonde.access import Access
 from sonde.api.app import create_app
 from sonde.assemble.acts import note_in
+from sonde.assemble.anchors import Anchoring
 from sonde.assemble.asked import AskedStore
 from sonde.assemble.counted import level, total
 from sonde.assemble.edge import Edge
@@ -108,6 +109,7 @@ class Up:
         )
         app = TelemetryApp(self._sink, api, body_bytes=settings.sink.max_body, metrics=metrics)
         self._listening = Listening(app, settings.server)
+        self._anchoring = Anchoring(self._audit, self._sink, self._listening.loop, clock)
         here = loaded.file.parent if loaded.file else Path()
         wire = MemoryWire(self._sink, _LOCAL, self._listening.loop)
         self._edge = Edge(directory, settings, wire, specs(sensors, clock, here), metrics, clock)
@@ -184,7 +186,7 @@ class Up:
 
     def _problems(self, lag: float) -> list[str]:
         behind = [f"the store is {lag:.0f} s behind the log"] if lag > _LAG_SECONDS else []
-        log = [self._log.problem] if self._log.problem else []
+        log = [problem for problem in (self._log.problem, self._anchoring.problem) if problem]
         return [*log, *self._storage.problems(), *behind, *self._edge.problems()]
 
     def _try_to_announce(self) -> None:
@@ -198,6 +200,7 @@ class Up:
     def _watch(self) -> None:
         while not self._stop_watching.wait(1.0):
             self._log.look()
+            self._anchoring.look()
             if not self._announced:
                 self._try_to_announce()
             self.metrics.disk_free.set(self._log.free)

@@ -22,6 +22,8 @@ VERBS: Final[Mapping[str, str]] = {
     "replay": "Send CSV or Parquet files as telemetry.",
     "sql": "Ask in SQL.",
     "token": "Who may do what: create, list, revoke, link.",
+    "session": "Who is signed in: list, revoke.",
+    "audit": "Who did what: show, verify.",
     "log": "The log itself: verify, tail, export.",
     "outbox": "What waits in a node: list, retry.",
     "rebuild": "Make the store again from the log.",

@@ -48,6 +48,11 @@ def cell_text(value: Any) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
+def minute(time: str | None) -> str:
+    """A moment of :func:`sonde.moment.format_time` as a table shows it: to the minute."""
+    return f"{time[:16]}Z" if time else ""
+
+
 def print_json(value: Any) -> None:
     """JSON: one line for programs, indented for people."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2 if is_live(sys.stdout) else 0)

@@ -20,7 +20,7 @@ from sonde.api.parts import Parts, PartsOf
 from sonde.api.responses import answer, failing
 from sonde.api.routes.router import open_router
 from sonde.clock import SECOND
-from sonde.errors import Forbidden, SondeError, Unauthenticated
+from sonde.errors import Forbidden, SondeError, Throttled, Unauthenticated
 from sonde.moment import format_time
 from sonde.problem import answer_problem
 
@@ -98,12 +98,18 @@ async def sign_in(request: Request, parts: PartsOf) -> Response:
 
 
 @router.post(
-    "/sign-out", response_class=RedirectResponse, status_code=303, responses={303: _TO_START, **failing(403, 422)}
+    "/sign-out",
+    response_class=RedirectResponse,
+    status_code=303,
+    responses={303: _TO_START, **failing(403, 422, 503)},
 )
-async def sign_out(request: Request) -> Response:
-    """Forget the cookie in this browser."""
+def sign_out(request: Request, parts: PartsOf) -> Response:
+    """End this browser's session, here and on the server."""
     if not from_own_page(request):
         raise Forbidden("a page of another origin may not sign this browser out")
+    cookie = request.cookies.get(COOKIE, "")
+    if is_secret(cookie):
+        _close_session(request, parts, cookie)
     response = _to_start()
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
@@ -120,8 +126,19 @@ def session(request: Request, parts: PartsOf) -> Response:
 def _open_session(request: Request, parts: Parts, link: str) -> str:
     """The cookie for a link, which is used up."""
     who = parts.access.use_link(link, address_of(request))
-    note_act_of(request, who.name, "session.open", id=who.id)
-    return parts.access.open_session(who)
+    address, agent = address_of(request), request.headers.get("user-agent", "")
+    note_act_of(request, who.name, "session.open", token=who.id)
+    return parts.access.open_session(who, address, agent)
+
+
+def _close_session(request: Request, parts: Parts, cookie: str) -> None:
+    """End the session of a cookie, if it has one."""
+    try:
+        who = parts.access.signed_in(cookie, address_of(request))
+    except (Unauthenticated, Throttled):
+        return
+    note_act_of(request, who.name, "session.close", token=who.id)
+    parts.access.close_session(cookie)
 
 
 def _to_start() -> Response:
