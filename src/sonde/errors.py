@@ -15,6 +15,7 @@
         ├── Forbidden       the token may not do this                  → 403
         ├── NotFound        nothing has this name                      → 404
         ├── Conflict        it contradicts what is already there       → 409
+        ├── KeyRetired      the key of a frame was given up on purpose
         ├── TooLarge        larger than a request may ever be          → 413
         └── Unsupported     a content type that is not understood      → 415
 
@@ -143,6 +144,16 @@ class Conflict(Reject):
     def __init__(self, message: str, *, hint: str = "", known: int | None = None) -> None:
         super().__init__(message, hint=hint)
         self.known = known
+
+
+class KeyRetired(Reject):
+    """A frame names a master key that was retired on purpose: it can never be opened again."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the key {name!r} was retired, and what it sealed is lost", hint="If there is a copy of it: sonde keys add"
+        )
+        self.name = name
 
 
 class TooLarge(Reject):

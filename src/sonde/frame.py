@@ -34,7 +34,7 @@ from sonde.clock import Micros
 from sonde.codec import CIPHERS, MAX_BODY_BYTES, Cipher, Codec, compress, decompress, unwrap, wrap
 from sonde.entry import Body, decode_body, encode_body
 from sonde.errors import Damaged, NewerFormat, TooLarge
-from sonde.keyring import NAME_BYTES, KeyRing
+from sonde.keyring import NAME_BYTES, Keys
 
 __all__ = [
     "HEADER_BYTES",
@@ -179,15 +179,16 @@ class Sealer:
 
     After a failed append, make a new one: what was sealed but not appended would be missed in the session's chain.
     ``previous`` is the :func:`tag` of the last frame in the log, so that no end of a session can be removed unseen.
+    ``key`` is the name of the master key.
     """
 
-    def __init__(self, ring: KeyRing, codec: Codec = Codec.AES_GCM, previous: bytes = NO_TAG) -> None:
+    def __init__(self, ring: Keys, codec: Codec = Codec.AES_GCM, previous: bytes = NO_TAG) -> None:
         self._codec = codec
-        self._key_name = ring.active
+        self.key = ring.active
         self._session = secrets.token_bytes(16)
         data_key = AESGCM.generate_key(256)
         self._cipher = CIPHERS[codec](data_key)
-        self._wrapped = wrap(ring.key(ring.active), data_key, self._session)
+        self._wrapped = wrap(ring.key(self.key), data_key, self._session)
         self._number = 0
         self._previous = previous
         self._lock = threading.Lock()  # a nonce must never serve twice
@@ -208,7 +209,7 @@ class Sealer:
                 number=self._number,
                 session=self._session,
                 previous=self._previous,
-                key=self._key_name,
+                key=self.key,
                 wrapped=self._wrapped,
                 length=0,
                 checksum=0,
@@ -229,7 +230,7 @@ class Opener:
     ``codecs`` are those it takes: leave ``plain`` out where nobody but the key's owner may have written.
     """
 
-    def __init__(self, ring: KeyRing, codecs: Collection[Codec] = tuple(Codec)) -> None:
+    def __init__(self, ring: Keys, codecs: Collection[Codec] = tuple(Codec)) -> None:
         self._ring = ring
         self._codecs = frozenset(codecs)
         self._ciphers: dict[tuple[int, bytes], Cipher] = {}
@@ -237,7 +238,8 @@ class Opener:
     def open(self, data: bytes | memoryview, *, file: str = "frame", offset: int = 0) -> Frame:
         """The frame in ``data``.
 
-        :class:`KeyMissing` if its master key is not in the ring, :class:`Damaged` naming ``file`` and ``offset`` if it
+        :class:`KeyMissing` if its master key is not in the ring, :class:`KeyRetired` if it never will be,
+        :class:`Damaged` naming ``file`` and ``offset`` if it
         was changed, :class:`NewerFormat`, :class:`Invalid` if what was sealed is not a body.
         """
         view = memoryview(data)

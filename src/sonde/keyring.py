@@ -1,9 +1,10 @@
 """The key ring: named master keys, of which one is active.
 
-Its file is JSON, ``{"active": name, "keys": {name: base64}}``, readable by its owner alone.
+Its file is JSON, ``{"active": name, "keys": {name: base64}, "retired": [name]}``, readable by its owner alone.
 """
 
 import base64
+import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,19 +12,26 @@ from pathlib import Path
 
 import msgspec
 
-from sonde.errors import Hold, KeyMissing
+from sonde.errors import Hold, KeyMissing, KeyRetired
 from sonde.files import write_file
 
 KEY_BYTES = 32
 NAME_BYTES = 32
 
 
+def name_of(key: bytes) -> str:
+    """A key's name follows from the key, so that it is the same wherever the key comes from."""
+    return f"key-{hashlib.sha256(b'name of ' + key).hexdigest()[:8]}"
+
+
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """Master keys by name; new frames are sealed with the one named ``active``."""
+    """Master keys by name; new frames are sealed with the one named ``active``. ``retired`` are names of keys that were
+    taken out on purpose though frames needed them: those frames are lost, and nobody waits for the key."""
 
     active: str
     keys: Mapping[str, bytes] = field(repr=False)
+    retired: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name, key in self.keys.items():
@@ -40,14 +48,17 @@ class KeyRing:
         return cls(name, {name: secrets.token_bytes(KEY_BYTES)})
 
     def key(self, name: str) -> bytes:
-        """The master key called ``name``; :class:`KeyMissing` if it is not here."""
+        """The master key called ``name``; :class:`KeyMissing` if it is not here, :class:`KeyRetired` if it never will be."""
         try:
             return self.keys[name]
         except KeyError:
+            if name in self.retired:
+                raise KeyRetired(name) from None
             raise KeyMissing(name) from None
 
     def to_json(self) -> bytes:
-        return msgspec.json.encode(_File(self.active, {n: base64.b64encode(k).decode() for n, k in self.keys.items()}))
+        keys = {n: base64.b64encode(k).decode() for n, k in self.keys.items()}
+        return msgspec.json.encode(_File(self.active, keys, sorted(self.retired)))
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> "KeyRing":
@@ -58,7 +69,7 @@ class KeyRing:
         except (msgspec.DecodeError, ValueError) as error:
             raise Hold(f"{where} is not a key ring ({error})", hint="Restore it from a backup") from None
         try:
-            return cls(file.active, keys)
+            return cls(file.active, keys, frozenset(file.retired) - keys.keys())
         except Hold as error:
             raise Hold(f"{where}: {error.message}", hint="Restore it from a backup") from None
 
@@ -77,6 +88,27 @@ class KeyRing:
         write_file(path, self.to_json(), mode=0o600)
 
 
-class _File(msgspec.Struct):
+class _File(msgspec.Struct, omit_defaults=True):
     active: str
     keys: dict[str, str]
+    retired: list[str] = []
+
+
+class LiveRing:
+    """A key ring that may be exchanged while it is in use. Whoever seals looks at ``active`` before each frame, and begins
+    a new session when it has changed. Any thread may use it."""
+
+    def __init__(self, ring: KeyRing) -> None:
+        self.now = ring
+
+    @property
+    def active(self) -> str:
+        return self.now.active
+
+    def key(self, name: str) -> bytes:
+        """See :meth:`KeyRing.key`."""
+        return self.now.key(name)
+
+
+Keys = KeyRing | LiveRing
+"""What seals and opens."""

@@ -6,11 +6,14 @@ from typing import Final
 
 import structlog
 
+from sonde.assemble.keys import again
 from sonde.assemble.outbox import node_ring
+from sonde.assemble.ring_watch import RingWatch
 from sonde.clock import SystemClock
-from sonde.config import Settings
+from sonde.config import Loaded
 from sonde.directory import DataDirectory
 from sonde.errors import Retry
+from sonde.keyring import KeyRing, LiveRing
 from sonde.metrics import Metrics
 from sonde.node.backoff import Backoff
 from sonde.node.node import Node
@@ -35,24 +38,25 @@ class Edge:
     def __init__(
         self,
         directory: DataDirectory,
-        settings: Settings,
+        loaded: Loaded,
         wire: Wire,
         sensors: Sequence[SensorSpec],
         metrics: Metrics,
         clock: SystemClock,
     ) -> None:
-        self._directory, self._settings = directory, settings
+        self._directory, self._loaded, self._settings = directory, loaded, loaded.settled()
         self._wire, self._sensors, self._metrics, self._clock = wire, sensors, metrics, clock
         self._stopped = threading.Event()
         self._opening = threading.Thread(target=self._open_later, name="outbox-open", daemon=True)
         self._outbox: SqliteOutbox | None = None
         self._node: Node | None = None
+        self._keys: RingWatch | None = None
         self._trouble = ""
         self._try_to_open()
 
     def start(self) -> None:
         if self._node is not None:
-            self._node.start()
+            self._begin(self._node)
         else:
             self._opening.start()
 
@@ -68,6 +72,8 @@ class Edge:
     def close(self) -> None:
         """Let go of everything; all there is to do if it was never started."""
         self._wire.close()
+        if self._keys is not None:
+            self._keys.stop()
         if self._outbox is not None:
             self._outbox.close()
 
@@ -84,7 +90,8 @@ class Edge:
         """What is in the way, in plain words."""
         if self._node is None or self._outbox is None:
             return [self._trouble]
-        return [*self._node.problems(), *self._outbox.problems]
+        keys = [self._keys.problem] if self._keys is not None and self._keys.problem else []
+        return [*keys, *self._node.problems(), *self._outbox.problems]
 
     def _try_to_open(self) -> None:
         try:
@@ -100,16 +107,33 @@ class Edge:
         while self._node is None and not self._stopped.wait(_RETRY_SECONDS):
             self._try_to_open()
         if self._node is not None:
-            self._node.start()
+            self._begin(self._node)
+
+    def _begin(self, node: Node) -> None:
+        node.start()
+        if self._keys is not None:
+            self._keys.start()
 
     def _opened(self) -> SqliteOutbox:
-        return SqliteOutbox(
+        ring = LiveRing(node_ring(self._directory, self._settings))
+        outbox = SqliteOutbox(
             self._directory.node / "outbox.db",
-            node_ring(self._directory, self._settings),
+            ring,
             limit_bytes=self._settings.node.outbox,
             clock=self._clock,
             metrics=self._metrics,
         )
+        self._keys = RingWatch(
+            ring,
+            self._directory.node / "keys.json",
+            self._read_ring,
+            self._loaded.files,
+            lambda: {outbox.sealing_key()},
+        )
+        return outbox
+
+    def _read_ring(self) -> KeyRing:
+        return node_ring(self._directory, again(self._loaded))
 
     def _made(self, outbox: SqliteOutbox) -> Node:
         asked = self._settings.node

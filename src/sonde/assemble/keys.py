@@ -1,16 +1,46 @@
 """Key rings: from the configuration, from ``keys.json``, or drawn on the first start."""
 
-import hashlib
+import shlex
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
+from pydantic import SecretStr
 
 from sonde.codec import Codec, unwrap
+from sonde.config import Loaded, Settings, key_command, master_keys
+from sonde.directory import DataDirectory
 from sonde.errors import Damaged, Hold
 from sonde.frame import read_header
-from sonde.keyring import KeyRing
+from sonde.keyring import KeyRing, name_of
 from sonde.ports import Log
+
+_COMMAND_SECONDS: Final = 30.0
+
+
+def log_ring(directory: DataDirectory, settings: Settings, guarded: Path | None = None) -> KeyRing:
+    """The key ring of the log; see :func:`open_ring`."""
+    return open_ring(directory.keys, configured(settings.log.encryption_key, "[log] encryption_key"), guarded)
+
+
+def again(loaded: Loaded) -> Settings:
+    """The settings as file, environment and secrets say them now."""
+    return loaded.again().settled() if loaded.again is not None else loaded.settled()
+
+
+def configured(secret: SecretStr, spoken: str) -> Sequence[bytes]:
+    """The keys that a setting gives, of which the first seals; none if it is empty. A command is run to ask for them:
+    :class:`Hold` if it fails. What it says on standard error goes to ours."""
+    command = key_command(secret)
+    if not command:
+        return master_keys(secret)
+    text = _said_by(command, spoken)
+    try:
+        return master_keys(SecretStr(text))
+    except ValueError as error:
+        raise Hold(f"what the command of {spoken} prints is no key: it {error}") from None
 
 
 def open_ring(path: Path, given: Sequence[bytes], guarded: Path | None = None) -> KeyRing:
@@ -20,8 +50,9 @@ def open_ring(path: Path, given: Sequence[bytes], guarded: Path | None = None) -
     """
     kept = KeyRing.load(path) if path.exists() else None
     if given:
-        named = {_name(key): key for key in given}
-        return KeyRing(_name(given[0]), {**(dict(kept.keys) if kept else {}), **named})
+        named = {name_of(key): key for key in given}
+        retired = kept.retired - named.keys() if kept else frozenset()
+        return KeyRing(name_of(given[0]), {**(dict(kept.keys) if kept else {}), **named}, retired)
     if kept is not None:
         return kept
     if guarded is not None and guarded.exists():
@@ -30,7 +61,7 @@ def open_ring(path: Path, given: Sequence[bytes], guarded: Path | None = None) -
             hint="Put it back from a backup; nothing was changed",
         )
     drawn = next(iter(KeyRing.generate().keys.values()))
-    ring = KeyRing(_name(drawn), {_name(drawn): drawn})
+    ring = KeyRing(name_of(drawn), {name_of(drawn): drawn})
     ring.save(path)
     return ring
 
@@ -54,6 +85,21 @@ def check_ring(ring: KeyRing, log: Log, path: Path) -> None:
             ) from None
 
 
-def _name(key: bytes) -> str:
-    """A key's name follows from the key, so that it is the same wherever the key comes from."""
-    return f"key-{hashlib.sha256(b'name of ' + key).hexdigest()[:8]}"
+def _said_by(command: str, spoken: str) -> str:
+    try:
+        words = shlex.split(command)
+        done = subprocess.run(  # noqa: S603  # the operator's own command, without a shell
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=_COMMAND_SECONDS, check=False
+        )
+        said = done.stdout.decode()
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        reason = (
+            f"it took more than {_COMMAND_SECONDS:.0f} s" if isinstance(error, subprocess.TimeoutExpired) else error
+        )
+        raise Hold(f"the command of {spoken} cannot be run ({reason})", hint="Nothing was changed") from None
+    if done.returncode or not said.strip():
+        what = f"ended with {done.returncode}" if done.returncode else "printed nothing"
+        raise Hold(
+            f"the command {words[0]!r} of {spoken} {what}", hint="Nothing was changed; see what it says"
+        ) from None
+    return said

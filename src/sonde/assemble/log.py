@@ -10,9 +10,9 @@ import pyarrow.parquet
 
 from sonde.api.columns import json_texts, objects, raw_texts, value_texts
 from sonde.api.export import csv_bytes
-from sonde.assemble.keys import open_ring
+from sonde.assemble.keys import log_ring
 from sonde.assemble.places import log_path
-from sonde.config import Settings, master_keys
+from sonde.config import Settings
 from sonde.directory import DataDirectory
 from sonde.entry import EntryKind
 from sonde.errors import Invalid, KeyMissing, Problem
@@ -41,18 +41,16 @@ class Place:
     frame: Frame
 
 
-def log_ring(directory: DataDirectory, settings: Settings) -> KeyRing:
+def opening_ring(directory: DataDirectory, settings: Settings) -> KeyRing:
     """The keys that open the log. :class:`KeyMissing` if there are none."""
-    given = master_keys(settings.log.encryption_key)
-    if not given and not directory.keys.exists():
+    if not _has_keys(directory, settings):
         raise KeyMissing(str(directory.keys))
-    return open_ring(directory.keys, given)
+    return log_ring(directory, settings)
 
 
 def verify_log(directory: DataDirectory, settings: Settings, progress: Progress | None) -> Verification:
     """Every frame checked; opened too if the keys are here."""
-    given = master_keys(settings.log.encryption_key)
-    ring = log_ring(directory, settings) if given or directory.keys.exists() else None
+    ring = log_ring(directory, settings) if _has_keys(directory, settings) else None
     return walk.verify(log_path(directory, settings), ring, progress)
 
 
@@ -63,7 +61,7 @@ def log_ends(directory: DataDirectory, settings: Settings) -> Mapping[int, tuple
 
 def log_frames(directory: DataDirectory, settings: Settings, start: Mapping[int, int]) -> Iterator[Place]:
     """The frames from ``start`` on, opened, partition by partition. :class:`Damaged` where the log is damaged."""
-    found = walk.frames(log_path(directory, settings), log_ring(directory, settings), start)
+    found = walk.frames(log_path(directory, settings), opening_ring(directory, settings), start)
     return (Place(*each) for each in found)
 
 
@@ -123,6 +121,10 @@ class Export:
             self._parquet.close()
         elif self._form == "csv" and not self._began:
             self._out.write(csv_bytes(EXPORTED.empty_table()))
+
+
+def _has_keys(directory: DataDirectory, settings: Settings) -> bool:
+    return bool(settings.log.encryption_key.get_secret_value()) or directory.keys.exists()
 
 
 def _table(place: Place, columns: pa.RecordBatch, source: str) -> pa.Table:

@@ -38,7 +38,7 @@ class RunningNode:
             wire = HttpWire(self.sink, token, clock=self._clock)
             here = loaded.file.parent if loaded.file else Path()
             self._edge = Edge(
-                self.directory, settings, wire, specs(wanted, self._clock, here), self._metrics, self._clock
+                self.directory, loaded, wire, specs(wanted, self._clock, here), self._metrics, self._clock
             )
         except BaseException:
             self._lock.release()

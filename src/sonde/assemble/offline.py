@@ -8,10 +8,10 @@ from typing import Final
 
 import pyarrow as pa
 
-from sonde.assemble.keys import open_ring
+from sonde.assemble.keys import log_ring
 from sonde.assemble.places import log_path
 from sonde.assemble.truth import open_store, try_store
-from sonde.config import Settings, master_keys
+from sonde.config import Settings
 from sonde.directory import DataDirectory
 from sonde.errors import NotFound
 from sonde.files import sync_directory
@@ -70,9 +70,7 @@ def remake(directory: DataDirectory, settings: Settings, progress: Callable[[int
     log = SegmentLog(log_path(directory, settings), segment_bytes=settings.log.segment)
     identities = SqliteIdentities(directory.store / "identities.db")
     try:
-        opener = Opener(
-            open_ring(directory.keys, master_keys(settings.log.encryption_key), log_path(directory, settings) / "id")
-        )
+        opener = Opener(log_ring(directory, settings, log_path(directory, settings) / "id"))
         old, need = try_store(directory, settings, log.id, tidies=False)
         reason = need.sentence if need else ""
         if old is not None and (found := standing(old.load(), log)) != Standing.OK:

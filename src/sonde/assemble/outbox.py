@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from sonde.assemble.keys import open_ring
-from sonde.config import Settings, master_keys
+from sonde.assemble.keys import configured, open_ring
+from sonde.config import Settings
 from sonde.directory import DataDirectory
 from sonde.errors import InUse
 from sonde.keyring import KeyRing
@@ -17,7 +17,7 @@ __all__ = ["LANES", "listed", "put_back"]
 def node_ring(directory: DataDirectory, settings: Settings) -> KeyRing:
     """The key ring of the outbox. A lost key costs the outbox, which is then set aside, not the start."""
     directory.node.mkdir(mode=0o700, exist_ok=True)
-    return open_ring(directory.node / "keys.json", master_keys(settings.node.encryption_key))
+    return open_ring(directory.node / "keys.json", configured(settings.node.encryption_key, "[node] encryption_key"))
 
 
 def listed(directory: DataDirectory) -> tuple[Sequence[Waiting], Sequence[Letter]]:

@@ -17,7 +17,7 @@ from sonde.directory import DataDirectory
 from sonde.entry import Entry
 from sonde.errors import Damaged, Hold, Retry, SondeError
 from sonde.frame import Opener
-from sonde.keyring import KeyRing
+from sonde.keyring import Keys
 from sonde.metrics import Metrics
 from sonde.ports import Store
 from sonde.process.processor import Lag, Processor
@@ -42,7 +42,7 @@ class Storage:
     """
 
     def __init__(
-        self, directory: DataDirectory, settings: Settings, ring: KeyRing, metrics: Metrics, clock: SystemClock
+        self, directory: DataDirectory, settings: Settings, ring: Keys, metrics: Metrics, clock: SystemClock
     ) -> None:
         self._directory, self._settings, self._metrics, self._clock = directory, settings, metrics, clock
         self._opener = Opener(ring)

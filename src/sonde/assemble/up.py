@@ -21,19 +21,21 @@ from sonde.assemble.anchors import Anchoring
 from sonde.assemble.asked import AskedStore
 from sonde.assemble.counted import level, total
 from sonde.assemble.edge import Edge
-from sonde.assemble.keys import check_ring, open_ring
+from sonde.assemble.keys import again, check_ring, log_ring
 from sonde.assemble.listening import Listening
 from sonde.assemble.places import log_path
 from sonde.assemble.reserve import ReservingLog
+from sonde.assemble.ring_watch import RingWatch
 from sonde.assemble.sensors import specs
 from sonde.assemble.server import announce, withdraw
 from sonde.assemble.storage import Storage
 from sonde.clock import SECOND, Micros, SystemClock
-from sonde.config import Loaded, Settings, as_rows, master_keys
+from sonde.config import Loaded, Settings, as_rows
 from sonde.control.audit import SqliteAuditTrail
 from sonde.control.sqlite import SqliteControl
 from sonde.directory import DataDirectory
 from sonde.frame import Codec
+from sonde.keyring import KeyRing, LiveRing
 from sonde.metrics import Metrics
 from sonde.people import People
 from sonde.ports import Credential, Store
@@ -73,7 +75,7 @@ class Up:
     def _open(self, loaded: Loaded, sensors: Mapping[str, Any], undo: ExitStack) -> None:
         """``undo`` is what has to be closed again if this fails half-way."""
         settings, directory, clock, metrics = self.settings, self.directory, self.clock, self.metrics
-        ring = open_ring(directory.keys, master_keys(settings.log.encryption_key), log_path(directory, settings) / "id")
+        ring = LiveRing(log_ring(directory, settings, log_path(directory, settings) / "id"))
         self._control = SqliteControl(directory.control)
         undo.callback(self._control.close)
         self._audit = SqliteAuditTrail(directory.control)
@@ -83,7 +85,7 @@ class Up:
         )
         self._storage = Storage(directory, settings, ring, metrics, clock)
         undo.callback(self._storage.stop, _STORE_SECONDS)
-        check_ring(ring, self._storage.log, directory.keys)
+        check_ring(ring.now, self._storage.log, directory.keys)
         self._log = ReservingLog(self._storage.log, directory.path, settings.log.reserve)
         self._sink = Sink(
             self._log,
@@ -95,6 +97,10 @@ class Up:
             limits=_limits(settings),
         )
         undo.callback(self._sink.close)
+        self._ring_watch = RingWatch(
+            ring, directory.keys, partial(self._read_ring, loaded), loaded.files, self._sink.sealing_keys
+        )
+        undo.callback(self._ring_watch.stop)
         api = create_app(
             self._store,
             self._access,
@@ -112,7 +118,7 @@ class Up:
         self._anchoring = Anchoring(self._audit, self._sink, self._listening.loop, clock)
         here = loaded.file.parent if loaded.file else Path()
         wire = MemoryWire(self._sink, _LOCAL, self._listening.loop)
-        self._edge = Edge(directory, settings, wire, specs(sensors, clock, here), metrics, clock)
+        self._edge = Edge(directory, loaded, wire, specs(sensors, clock, here), metrics, clock)
 
     def start(self) -> Self:
         """Returns when it listens."""
@@ -122,6 +128,7 @@ class Up:
         self._try_to_announce()
         self._begun = True
         self._edge.start()
+        self._ring_watch.start()
         self._watcher.start()
         return self
 
@@ -171,6 +178,7 @@ class Up:
             self._edge.close()
         in_time = self._listening.stop(_SERVER_SECONDS)
         self._sink.close()
+        self._ring_watch.stop()
         self._storage.drain(_DRAIN_SECONDS)
         in_time &= self._storage.stop(_STORE_SECONDS)
         withdraw(self.directory)
@@ -186,8 +194,16 @@ class Up:
 
     def _problems(self, lag: float) -> list[str]:
         behind = [f"the store is {lag:.0f} s behind the log"] if lag > _LAG_SECONDS else []
-        log = [problem for problem in (self._log.problem, self._anchoring.problem) if problem]
+        found = (self._log.problem, self._anchoring.problem, self._ring_watch.problem)
+        log = [problem for problem in found if problem]
         return [*log, *self._storage.problems(), *behind, *self._edge.problems()]
+
+    def _read_ring(self, loaded: Loaded) -> KeyRing:
+        """The key ring as it is said now; :class:`Hold` if it cannot be used with this log."""
+        settings = again(loaded)
+        ring = log_ring(self.directory, settings, log_path(self.directory, settings) / "id")
+        check_ring(ring, self._storage.log, self.directory.keys)
+        return ring
 
     def _try_to_announce(self) -> None:
         try:

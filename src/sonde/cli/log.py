@@ -126,7 +126,7 @@ def _print(found: Verification) -> None:
         if found.opened == found.frames
         else "not opened: no keys"
         if not found.opened
-        else f"{found.opened:,} opened"
+        else f"{found.opened:,} opened, {found.retired:,} of keys that were retired"
     )
     typer.echo(f"segments  {found.segments:,}")
     typer.echo(f"frames    {found.frames:,} ({opened})")

@@ -6,7 +6,7 @@
 from sonde.config.load import DEFAULT, Fault, Loaded, is_loopback, load
 from sonde.config.model import Settings
 from sonde.config.named import Rule, Sensor
-from sonde.config.values import master_keys
+from sonde.config.values import key_command, master_keys
 from sonde.config.write import Row, as_file, as_rows, as_tables
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "as_rows",
     "as_tables",
     "is_loopback",
+    "key_command",
     "load",
     "master_keys",
 ]

@@ -1,8 +1,9 @@
 """From what people gave to :class:`Settings`: older names, precedence, bounds, and errors that say what would be right."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -48,6 +49,8 @@ class Loaded:
     warnings: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     file: Path | None = None
+    files: list[Path] = field(default_factory=list)  # all that were read, secrets too
+    again: "Callable[[], Loaded] | None" = None  # the same, as everything is said by then
 
     def settled(self) -> Settings:
         """The settings; :class:`Hold` with what is wrong first."""
@@ -70,7 +73,8 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None,
 
     :class:`Hold` if the file or an option cannot be read at all; what is wrong inside them is in the result's ``faults``.
     """
-    loaded = Loaded(file=file)
+    loaded = Loaded(file=file, files=[file] if file else [])
+    loaded.again = partial(load, file, environment, options)
     said = read_file(file) if file else File()
     layers = [
         said.given,
@@ -107,7 +111,7 @@ def _take(
     for given in sorted(layer, key=lambda g: g.name in older.names()):
         meant = older.meaning(given.name, given.text)
         if meant is None:
-            settings = _own(given)
+            settings = _own(given, loaded)
         else:
             settings = list(meant.settings)
             if meant.warning:
@@ -127,12 +131,13 @@ def _take(
             spoken[place] = _place(given)
 
 
-def _own(given: Given) -> list[tuple[str, str, str]]:
+def _own(given: Given, loaded: Loaded) -> list[tuple[str, str, str]]:
     """A key by its own name; ``…_file`` of a secret is read."""
     section, _, key = given.name.rpartition(".")
     plain = key.removesuffix("_file")
     known = fields(section)
     if key != plain and key not in known and plain in known and is_secret(known[plain]):
+        loaded.files.append(Path(given.text.strip()))
         return [(section, plain, read_secret(given.text, given.spoken))]
     return [(section, key, given.text)]
 

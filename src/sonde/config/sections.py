@@ -173,6 +173,7 @@ class Log(Section):
     encryption_key: Keys = key(
         _NONE,
         "Master key, 32 bytes in base64; several separated by commas: the first seals, all open. "
+        "command:… is a command that prints them. "
         "Empty: keys.json in the data directory, made on the first start.",
         older=("telemetry_sink_logging.encryption_key",),
     )

@@ -135,8 +135,18 @@ def master_keys(secret: SecretStr) -> tuple[bytes, ...]:
     return tuple(found)
 
 
+def key_command(secret: SecretStr) -> str:
+    """The command whose output is the keys, if the secret names one: ``command:…``; else empty."""
+    text = secret.get_secret_value().strip()
+    return text.removeprefix("command:").strip() if text.startswith("command:") else ""
+
+
 def _checked_keys(secret: SecretStr) -> SecretStr:
-    master_keys(secret)
+    if secret.get_secret_value().strip().startswith("command:"):
+        if not key_command(secret):
+            raise ValueError("names no command after command:")
+    else:
+        master_keys(secret)
     return secret
 
 

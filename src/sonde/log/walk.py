@@ -7,9 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from sonde.errors import Damaged, Invalid, NewerFormat, NotFound, Problem
+from sonde.errors import Damaged, Invalid, KeyRetired, NewerFormat, NotFound, Problem
 from sonde.frame import Frame, Opener, read_header
-from sonde.keyring import KeyRing
+from sonde.keyring import Keys
 from sonde.log.chain import Chain
 from sonde.log.layout import SegmentHeader, segments_in
 from sonde.log.look import Look
@@ -25,13 +25,14 @@ Progress = Callable[[int, int], None]
 class Verification:
     """What was found. ``torn`` are ``(file, byte, bytes)`` that a crash left after the last whole frame; ``damage`` is
     ``(file, byte, what)``; ``breaks``, of the same form, are places where frames were removed, moved or put in. ``opened``
-    counts the frames whose seal was opened too: none without a key ring."""
+    counts the frames whose seal was opened too: none without a key ring. ``retired`` counts those whose key was given up."""
 
     segments: int = 0
     frames: int = 0
     readings: int = 0
     bytes: int = 0
     opened: int = 0
+    retired: int = 0
     torn: list[tuple[str, int, int]] = field(default_factory=list)
     damage: list[tuple[str, int, str]] = field(default_factory=list)
     breaks: list[tuple[str, int, str]] = field(default_factory=list)
@@ -42,7 +43,7 @@ class Verification:
         return not self.damage and not self.breaks
 
 
-def verify(path: Path, ring: KeyRing | None = None, progress: Progress | None = None) -> Verification:
+def verify(path: Path, ring: Keys | None = None, progress: Progress | None = None) -> Verification:
     """Read every frame of the log at ``path`` and check all that can be checked. Changes nothing and needs no lock.
     :class:`NotFound` if there is no log, :class:`Damaged` if not even its id can be read, :class:`KeyMissing`."""
     found = Verification()
@@ -84,6 +85,8 @@ def _verify_segment(look: Look, found: Verification, chain: Chain, opener: Opene
             if opener is not None:
                 _agree(opener.open(record.frame, file=str(look.path), offset=place))
                 found.opened += 1
+        except KeyRetired:
+            found.retired += 1
         except (Damaged, Invalid, NewerFormat) as error:
             found.damage.append((str(look.path), place, error.message))
 
@@ -96,13 +99,13 @@ def _agree(frame: Frame) -> None:
 
 def frames(
     path: Path,
-    ring: KeyRing,
+    ring: Keys,
     start: Mapping[int, int] = _FROM_THE_FIRST,
     *,
     damaged: Callable[[Damaged], None] | None = None,
 ) -> Iterator[tuple[int, int, Frame]]:
     """``(partition, offset, frame)`` for every frame of the log at ``path``, partition by partition, from offset
-    ``start[partition]`` on, up to what is whole now. Needs no lock.
+    ``start[partition]`` on, up to what is whole now. Needs no lock. Frames of keys that were retired are left out.
 
     Damage is raised, or if ``damaged`` is given it is called and reading goes on after it. :class:`NotFound` if there is no
     log, :class:`KeyMissing`, :class:`NewerFormat`.
@@ -119,6 +122,8 @@ def frames(
                         raise record
                     place = look.place(record.offset)
                     frame = opener.open(record.frame, file=str(look.path), offset=place)
+                except KeyRetired:
+                    continue
                 except Damaged as damage:
                     if damaged is None:
                         raise

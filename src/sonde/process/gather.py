@@ -7,7 +7,7 @@ from typing import Final
 
 from sonde.clock import Clock
 from sonde.entry import Body, EntryKind
-from sonde.errors import Damaged, Invalid, NewerFormat, SondeError
+from sonde.errors import Damaged, Invalid, KeyRetired, NewerFormat, SondeError
 from sonde.frame import Header, Opener, read_header
 from sonde.ports import Log, Record
 
@@ -33,7 +33,7 @@ class Unread:
     offset: int
     next_offset: int
     readings: int  # as far as is known
-    reason: str  # poison | damaged
+    reason: str  # poison | damaged | retired
     why: str
 
 
@@ -134,6 +134,8 @@ class Gatherer:
             frame = self._opener.open(record.frame, file=name)
         except Invalid as error:
             return self._unread(record, "poison", str(error))
+        except KeyRetired as error:
+            return self._unread(record, "retired", str(error))
         except Damaged as error:
             if not self._sound_session(record):
                 raise
@@ -163,7 +165,7 @@ class Gatherer:
                 return False
             try:
                 self._opener.open(other.frame)
-            except (Damaged, Invalid):
+            except (Damaged, Invalid, KeyRetired):
                 continue
             self._proved.append(header.session)
             return True

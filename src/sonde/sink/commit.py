@@ -13,7 +13,7 @@ from sonde.clock import SECOND, Clock, Micros
 from sonde.entry import Body
 from sonde.errors import Retry, SondeError
 from sonde.frame import NO_TAG, Codec, Sealer, read_header, tag
-from sonde.keyring import KeyRing
+from sonde.keyring import Keys
 from sonde.metrics import Metrics
 from sonde.ports import Log
 from sonde.sink.columns import merge
@@ -32,7 +32,7 @@ class Committer:
         self,
         log: Log,
         partition: int,
-        ring: KeyRing,
+        ring: Keys,
         codec: Codec,
         *,
         clock: Clock,
@@ -79,6 +79,15 @@ class Committer:
         else:
             self._wake.set()
 
+    @property
+    def key(self) -> str:
+        """The name of the master key that seals what is taken from now on."""
+        return self._sealer.key
+
+    def wake(self) -> None:
+        """See at once whether another key has taken over."""
+        self._wake.set()
+
     def stop(self) -> None:
         """Take nothing more; what was taken is still written."""
         with self._lock:
@@ -93,6 +102,8 @@ class Committer:
     def _run(self) -> None:
         while True:
             group = self._next_group()
+            if self._sealer.key != self._ring.active:
+                self._end_session()
             if group:
                 self._commit(group)
             elif not self._open:
@@ -168,7 +179,8 @@ class Committer:
         metrics.commit_seconds.observe(max(0.0, self._clock.monotonic() - group[0].since))
 
     def _end_session(self) -> None:
-        """Begin a new one: at the start, and after a failed append, since nothing is known of what was sealed in the old."""
+        """Begin a new one: at the start, when another key takes over, and after a failed append, since nothing is known of
+        what was sealed in the old."""
         try:
             self._sealer = self._new_session()
         except (SondeError, IndexError) as error:  # the log cannot read its last frame; the chain starts anew

@@ -12,7 +12,7 @@ from sonde.clock import Clock, Micros
 from sonde.entry import Entry, EntryKind
 from sonde.errors import Forbidden, Reject, Retry, SondeError
 from sonde.frame import Codec
-from sonde.keyring import KeyRing
+from sonde.keyring import Keys
 from sonde.metrics import Metrics
 from sonde.ports import Credential, Log, Outgoing, StreamId, Telemetry
 from sonde.sink import forms, identity, streams
@@ -41,7 +41,7 @@ class Sink:
     def __init__(
         self,
         log: Log,
-        ring: KeyRing,
+        ring: Keys,
         codec: Codec,
         access: Access,
         *,
@@ -77,6 +77,12 @@ class Sink:
     def last_durable(self) -> Micros | None:
         """When the log was last written by this process."""
         return max((c.last_durable for c in self._committers.values() if c.last_durable is not None), default=None)
+
+    def sealing_keys(self) -> set[str]:
+        """The names of the master keys that seal what is taken from now on: one, when a change is complete."""
+        for committer in self._in_order:
+            committer.wake()
+        return {committer.key for committer in self._in_order}
 
     def admit(self, token: str | None, scope: str, size: int, address: str, certificate: bytes = b"") -> Credential:
         try:

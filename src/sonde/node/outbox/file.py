@@ -13,7 +13,7 @@ from sonde.entry import EntryKind
 from sonde.entry import Lane as LaneNumber
 from sonde.errors import Damaged, NotFound, Retry
 from sonde.frame import Sealer
-from sonde.keyring import KeyRing
+from sonde.keyring import Keys
 from sonde.node.outbox import tables, tombstone
 from sonde.node.outbox.room import Room, Run
 from sonde.node.outbox.row import Row, row_id, seal, seq_of
@@ -28,7 +28,7 @@ _LETTERS_SHARE: Final = 8  # dead letters take at most an eighth of the limit
 class OutboxFile:
     """The file at ``path``, made if it is not there. ``unread`` counts commits that a damaged WAL took away."""
 
-    def __init__(self, path: Path, ring: KeyRing, *, limit_bytes: int, clock: Clock, epoch: str = "") -> None:
+    def __init__(self, path: Path, ring: Keys, *, limit_bytes: int, clock: Clock, epoch: str = "") -> None:
         new = not path.exists()
         self._path, self._ring, self._clock, self._limit = path, ring, clock, limit_bytes
         path.touch(mode=0o600)
@@ -58,6 +58,7 @@ class OutboxFile:
         self._saved = (self.epoch, {number: replace(lane) for number, lane in self.lanes.items()})
         self._dirty.clear()
         self.dropped.clear()
+        self.sealing_key()
         self.connection.execute("begin immediate")
 
     def commit(self) -> None:
@@ -83,6 +84,12 @@ class OutboxFile:
             self._handed, self._peeked = other._handed, other._peeked
         else:
             self.accept_only_handed_out()
+
+    def sealing_key(self) -> str:
+        """The name of the key that seals from now on; when another has taken over, its session begins."""
+        if self._sealer.key != self._ring.active:
+            self._sealer = Sealer(self._ring)
+        return self._sealer.key
 
     # -- entries
 

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 from sonde.clock import Micros
 from sonde.entry import Body, Entry, encode_body
-from sonde.errors import Damaged, Invalid
+from sonde.errors import Damaged, Invalid, KeyRetired
 from sonde.frame import Opener, Sealer
-from sonde.keyring import KeyRing
+from sonde.keyring import Keys
 from sonde.node.outbox import tombstone
 
 _PAGE: Final = 4096
@@ -68,7 +68,7 @@ def seal(
 class Reader:
     """Opens rows; any thread may."""
 
-    def __init__(self, ring: KeyRing, path: Path) -> None:
+    def __init__(self, ring: Keys, path: Path) -> None:
         self._ring = ring
         self._path = path
         self._own = threading.local()
@@ -81,7 +81,7 @@ class Reader:
         place = f"{self._path} ({tombstone.LANES[row.lane]} {row.seq})"
         try:
             frame = opener.open(row.frame, file=place)
-        except (Invalid, TypeError, ValueError) as error:
+        except (Invalid, KeyRetired, TypeError, ValueError) as error:
             raise Damaged(str(error), file=place, offset=0) from None
         entry = frame.body.entries[0]
         said = (row.lane, row.seq, row.kind, row.readings, row.total, row.digest, row.until.to_bytes(8, "big"))

@@ -12,7 +12,7 @@ from sonde.clock import Clock, SystemClock
 from sonde.directory import FileLock
 from sonde.entry import EntryKind
 from sonde.errors import Damaged, Hold, KeyMissing, Retry, SondeError
-from sonde.keyring import KeyRing
+from sonde.keyring import Keys
 from sonde.metrics import Metrics
 from sonde.node.outbox import tombstone
 from sonde.node.outbox.aside import set_aside
@@ -38,7 +38,7 @@ class SqliteOutbox:
     def __init__(
         self,
         path: Path,
-        ring: KeyRing,
+        ring: Keys,
         *,
         limit_bytes: int = LIMIT_BYTES,
         clock: Clock | None = None,
@@ -108,10 +108,17 @@ class SqliteOutbox:
         at = self._writer.do(lambda: self._file.lanes[lane], change=False)
         return at.seq - at.base_seq
 
+    def sealing_key(self) -> str:
+        """The name of the key that seals from now on."""
+        return self._writer.do(self._sealing_key, change=False)
+
     def close(self) -> None:
         self._writer.close()
 
     # -- in the owner thread
+
+    def _sealing_key(self) -> str:
+        return self._file.sealing_key()
 
     def _waiting(self) -> Sequence[Waiting]:
         return self._file.waiting()

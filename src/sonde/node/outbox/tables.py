@@ -4,15 +4,16 @@ import secrets
 import shutil
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import apsw
 
-from sonde.errors import Damaged, Hold, NewerFormat
+from sonde.errors import Damaged, Hold, KeyRetired, NewerFormat
 from sonde.files import sync_directory
 from sonde.frame import HEADER_BYTES, read_header
-from sonde.keyring import KeyRing
+from sonde.keyring import Keys
 from sonde.node.outbox.row import Row, lane_of, seq_of
 from sonde.node.outbox.stream import Lane
 from sonde.node.outbox.tombstone import LANES
@@ -82,7 +83,7 @@ def create(connection: apsw.Connection, path: Path, epoch: str) -> str:
     return epoch
 
 
-def load(connection: apsw.Connection, path: Path, ring: KeyRing, wanted: str) -> tuple[str, dict[int, Lane]]:
+def load(connection: apsw.Connection, path: Path, ring: Keys, wanted: str) -> tuple[str, dict[int, Lane]]:
     """The epoch and lanes of a file, after checking that they and its entries fit together.
 
     :class:`Damaged` if they do not, :class:`NewerFormat`, :class:`Hold` if the epoch is not the one that is ``wanted``.
@@ -93,7 +94,7 @@ def load(connection: apsw.Connection, path: Path, ring: KeyRing, wanted: str) ->
         raise _damaged(str(error), path) from None
 
 
-def _load(connection: apsw.Connection, path: Path, ring: KeyRing, wanted: str) -> tuple[str, dict[int, Lane]]:
+def _load(connection: apsw.Connection, path: Path, ring: Keys, wanted: str) -> tuple[str, dict[int, Lane]]:
     version = connection.pragma("user_version")
     if version != next(connection.execute("select format from outbox"), (None,))[0]:
         raise _damaged("it says of itself that it has two formats", path)
@@ -125,7 +126,7 @@ def _load_lanes(connection: apsw.Connection, path: Path, epoch: str) -> Iterator
         yield lane
 
 
-def _check_entries(connection: apsw.Connection, path: Path, ring: KeyRing, lane: Lane) -> None:
+def _check_entries(connection: apsw.Connection, path: Path, ring: Keys, lane: Lane) -> None:
     """Count what waits in a lane; entries must follow each other without a gap up to the lane's last seq."""
     low, high = lane.lane << 48, (lane.lane + 1) << 48
     seq, count = lane.confirmed, None
@@ -143,7 +144,7 @@ def _check_entries(connection: apsw.Connection, path: Path, ring: KeyRing, lane:
     _check_keys(connection, path, ring, low, high)
 
 
-def _check_keys(connection: apsw.Connection, path: Path, ring: KeyRing, low: int, high: int) -> None:
+def _check_keys(connection: apsw.Connection, path: Path, ring: Keys, low: int, high: int) -> None:
     for order in ("asc", "desc"):
         for (head,) in connection.execute(
             f"select substr(frame, 1, {HEADER_BYTES}) from entries where id >= ? and id < ? order by id {order} limit 1",  # noqa: S608
@@ -153,7 +154,8 @@ def _check_keys(connection: apsw.Connection, path: Path, ring: KeyRing, low: int
                 key = read_header(head, file=str(path)).key
             except Damaged:
                 continue  # only this entry is damaged; it is found when it is sent
-            ring.key(key)
+            with suppress(KeyRetired):  # given up when it is sent
+                ring.key(key)
 
 
 def save_lane(connection: apsw.Connection, lane: Lane, epoch: str) -> None:
