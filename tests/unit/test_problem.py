@@ -13,6 +13,7 @@ from sonde.errors import (
     InUse,
     Invalid,
     KeyMissing,
+    KeyRetired,
     NewerFormat,
     NotFound,
     Problem,
@@ -40,6 +41,7 @@ STATUS: dict[type[SondeError], tuple[SondeError, int]] = {
     Forbidden: (Forbidden("may not"), 403),
     NotFound: (NotFound("nothing"), 404),
     Conflict: (Conflict("ahead", known=7), 409),
+    KeyRetired: (KeyRetired("key-1"), 422),
     TooLarge: (TooLarge("over 16 MB"), 413),
     Unsupported: (Unsupported("text/plain"), 415),
 }

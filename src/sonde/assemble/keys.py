@@ -36,7 +36,7 @@ def configured(secret: SecretStr, spoken: str) -> Sequence[bytes]:
     command = key_command(secret)
     if not command:
         return master_keys(secret)
-    text = _said_by(command, spoken)
+    text = said_by(command, spoken)
     try:
         return master_keys(SecretStr(text))
     except ValueError as error:
@@ -85,7 +85,8 @@ def check_ring(ring: KeyRing, log: Log, path: Path) -> None:
             ) from None
 
 
-def _said_by(command: str, spoken: str) -> str:
+def said_by(command: str, spoken: str) -> str:
+    """What a command prints, run without a shell. :class:`Hold` naming ``spoken`` if it fails or prints nothing."""
     try:
         words = shlex.split(command)
         done = subprocess.run(  # noqa: S603  # the operator's own command, without a shell

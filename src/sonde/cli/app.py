@@ -25,6 +25,7 @@ VERBS: Final[Mapping[str, str]] = {
     "session": "Who is signed in: list, revoke.",
     "audit": "Who did what: show, verify.",
     "log": "The log itself: verify, tail, export.",
+    "keys": "The keys that seal: list, add, rotate, retire.",
     "outbox": "What waits in a node: list, retry.",
     "rebuild": "Make the store again from the log.",
     "init": "Write a config.ini with every setting.",

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from sonde.errors import Damaged
+from sonde.errors import Damaged, NewerFormat
 from sonde.frame import HEADER_BYTES as FRAME_HEADER_BYTES
-from sonde.frame import frame_size
+from sonde.frame import Header, frame_size, read_header
 from sonde.log.disk import read_at
 from sonde.log.layout import HEADER_BYTES, MARK_BYTES, SegmentHeader
 from sonde.log.segment import SegmentReader, Walk, indexed, walk, whole_frames
@@ -55,6 +55,16 @@ class Look:
     def place(self, offset: int) -> int:
         """The byte at which a frame starts."""
         return self._reader.positions[offset - self.first]
+
+    def headers(self) -> Iterator[Header | Damaged | NewerFormat]:
+        """The header of every frame, or what is wrong with it; their bodies are not looked at."""
+        for offset in range(self.first, self.next):
+            place = self.place(offset)
+            data = read_at(self._reader.handle, place, FRAME_HEADER_BYTES)
+            try:
+                yield read_header(data, file=str(self.path), offset=place)
+            except (Damaged, NewerFormat) as error:
+                yield error
 
     def frames(self, offset: int) -> Iterator[Record | Damaged]:
         """Every frame from ``offset`` on, or what is wrong in its place."""

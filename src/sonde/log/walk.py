@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sonde.errors import Damaged, Invalid, KeyRetired, NewerFormat, NotFound, Problem
-from sonde.frame import Frame, Opener, read_header
+from sonde.frame import Frame, Header, Opener, read_header
 from sonde.keyring import Keys
 from sonde.log.chain import Chain
 from sonde.log.layout import SegmentHeader, segments_in
@@ -52,7 +52,7 @@ def verify(path: Path, ring: Keys | None = None, progress: Progress | None = Non
     if not id_is_whole(path):
         found.damage.append((str(path / "id"), 0, "the id does not match its checksum"))
     segments = list(_segments(path))
-    total = sum(_size(file) for *_, file in segments)
+    total = segment_bytes(path)
     for number in partitions_in(path):
         files = [(first, file) for n, first, file in segments if n == number]
         chain = Chain(cut=bool(files) and files[0][0] > 0)
@@ -130,6 +130,19 @@ def frames(
                     damaged(damage)
                     continue
                 yield number, record.offset, frame
+
+
+def headers(path: Path) -> Iterator[tuple[int, Iterator[Header | Damaged | NewerFormat]]]:
+    """For each segment of the log at ``path`` its bytes, and the headers of its frames; to be taken one after the other."""
+    log = _log_id(path)
+    for number in partitions_in(path):
+        for look in _looks(log, number, segments_in(partition_path(path, number))):
+            yield look.size, look.headers()
+
+
+def segment_bytes(path: Path) -> int:
+    """How large all segments of the log at ``path`` are together."""
+    return sum(_size(file) for *_, file in _segments(path))
 
 
 def ends(path: Path) -> Mapping[int, tuple[int, int]]:

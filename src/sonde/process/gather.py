@@ -116,8 +116,9 @@ class Gatherer:
         if not self._records:
             return None
         opened = self._open(self._records[0])
-        self._records.popleft()
-        self._offset = opened.offset + 1
+        self._offset = opened.next_offset if isinstance(opened, Unread) else opened.offset + 1
+        while self._records and self._records[0].offset < self._offset:
+            self._records.popleft()
         return opened
 
     def _beyond(self, damage: Damaged) -> Unread:
@@ -135,7 +136,7 @@ class Gatherer:
         except Invalid as error:
             return self._unread(record, "poison", str(error))
         except KeyRetired as error:
-            return self._unread(record, "retired", str(error))
+            return self._retired(error)
         except Damaged as error:
             if not self._sound_session(record):
                 raise
@@ -153,6 +154,16 @@ class Gatherer:
     def _unread(self, record: Record, reason: str, why: str) -> Unread:
         header = _header(record)
         return Unread(record.offset, record.offset + 1, header.readings if header else 0, reason, why)
+
+    def _retired(self, error: KeyRetired) -> Unread:
+        """All frames at hand, from the first on, whose key was given up: they may be very many, and are passed over at once."""
+        first, readings, end = self._records[0].offset, 0, 0
+        for record in self._records:
+            header = _header(record)
+            if header is None or header.key != error.name:
+                break
+            readings, end = readings + header.readings, record.offset + 1
+        return Unread(first, end, readings, "retired", str(error))
 
     def _sound_session(self, record: Record) -> bool:
         """Whether another frame of the same writer session opens: then this one was changed, else its key is wrong."""

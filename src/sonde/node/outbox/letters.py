@@ -1,6 +1,6 @@
 """Looking into an outbox file from another program, whether or not a node has it open."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ import apsw
 
 from sonde.clock import Micros
 from sonde.errors import Damaged, NotFound, Retry
+from sonde.frame import HEADER_BYTES, read_header
 from sonde.node.outbox.row import lane_of
 from sonde.node.outbox.tables import BUSY_MS
 from sonde.node.outbox.tombstone import LANES
@@ -60,6 +61,24 @@ def ask_again(path: Path) -> int:
     with _look(path, write=True) as connection:
         connection.execute("update letters set again = 1 where again = 0")
         return int(connection.changes())
+
+
+def sealed_with(path: Path) -> Mapping[str, tuple[int, int, Micros, Micros]]:
+    """By key name, how many entries of the outbox at ``path`` are sealed with it, how many readings those have, and when
+    the first and the last were put."""
+    found: dict[str, tuple[int, int, Micros, Micros]] = {}
+    with _look(path) as connection:
+        rows = "select frame, readings, time from entries union all select frame, readings, time from letters"
+        for head, readings, time in connection.execute(
+            f"select substr(frame, 1, {HEADER_BYTES}), readings, time from ({rows})"  # noqa: S608
+        ):
+            try:
+                key = read_header(head, file=str(path)).key
+            except Damaged:
+                continue
+            entries, before, first, last = found.get(key, (0, 0, time, time))
+            found[key] = entries + 1, before + readings, min(first, time), max(last, time)
+    return found
 
 
 @contextmanager
