@@ -50,7 +50,9 @@ class Loaded:
     faults: list[Fault] = field(default_factory=list)
     file: Path | None = None
     files: list[Path] = field(default_factory=list)  # all that were read, secrets too
-    again: "Callable[[], Loaded] | None" = field(default=None, repr=False, compare=False)  # the same, as it is said by then
+    again: "Callable[[], Loaded] | None" = field(
+        default=None, repr=False, compare=False
+    )  # the same, as it is said by then
 
     def settled(self) -> Settings:
         """The settings; :class:`Hold` with what is wrong first."""
