@@ -65,4 +65,8 @@ class Metrics:
         self.certificate_expires = gauge(
             "tls_certificate_expires_seconds", "When a certificate ends, Unix time", "certificate"
         )
+        self.live_clients = gauge("live_clients", "Clients that watch the live feed")
+        self.live_readings = counter("live_readings_total", "Readings sent to clients of the live feed")
+        self.live_gaps = counter("live_gaps_total", "Times a client was told that it missed something", "reason")
+        self.live_seconds = histogram("live_flush_seconds", "Putting together and sending what had come")
         self.disk_free = gauge("disk_free_bytes", "Bytes free where the data directory is")

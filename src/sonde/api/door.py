@@ -60,7 +60,8 @@ class Door:
             return
         response = _Response(scope, send)
         headers = Headers(scope=scope)
-        if not self._is_ours(scope, headers.get("host", "")):
+        server = scope.get("server")
+        if not is_ours(server[0] if server else "", headers.get("host", ""), self._hosts):
             refused = plain_problem(
                 421, "this server is not called by that name; use localhost, or name it in the configuration"
             )
@@ -82,12 +83,13 @@ class Door:
             failed = plain_problem(500, "something went wrong here that should not; the server's log says what")
             await failed(scope, receive, response)
 
-    def _is_ours(self, scope: Scope, host: str) -> bool:
-        server = scope.get("server")
-        if not server or not _is_loopback(server[0]):
-            return True
-        name = _name(host)
-        return name == "localhost" or name.endswith(".localhost") or _is_loopback(name) or name in self._hosts
+
+def is_ours(server: str, host: str, hosts: Collection[str]) -> bool:
+    """Whether one of our names was called: ``host`` as the header has it, at the address ``server``."""
+    if not _is_loopback(server):
+        return True
+    name = _name(host)
+    return name == "localhost" or name.endswith(".localhost") or _is_loopback(name) or name in hosts
 
 
 class _Response:

@@ -9,6 +9,7 @@ import uvloop
 
 from sonde.config.sections import Server as ServerSettings
 from sonde.errors import Hold
+from sonde.ports import Live
 from sonde.transport.guard import Guard, serve
 from sonde.transport.http import App
 
@@ -21,7 +22,7 @@ _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # wh
 class Listening:
     """Listens from the start; serves from :meth:`start` to :meth:`stop`. ``loop`` is where requests run."""
 
-    def __init__(self, app: App, settings: ServerSettings) -> None:
+    def __init__(self, app: App, settings: ServerSettings, live: Live | None = None) -> None:
         guard = Guard(
             header_seconds=settings.header_timeout,
             body_seconds=settings.body_timeout,
@@ -29,7 +30,7 @@ class Listening:
             grace_seconds=GRACE_SECONDS,
         )
         self.loop = uvloop.new_event_loop()
-        self._server = serve(app, settings.host, settings.port, guard=guard)
+        self._server = serve(app, settings.host, settings.port, guard=guard, live=live)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self.failure: BaseException | None = None
 

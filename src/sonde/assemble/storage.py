@@ -20,6 +20,7 @@ from sonde.frame import Opener
 from sonde.keyring import Keys
 from sonde.metrics import Metrics
 from sonde.ports import Store
+from sonde.process.following import Following
 from sonde.process.processor import Lag, Processor
 from sonde.process.rebuild import forget_identities, rebuild
 from sonde.store.duckdb import DuckStore
@@ -62,6 +63,9 @@ class Storage:
         except BaseException:
             self.log.close()
             raise
+        self.following = Following(
+            self.log, self.store, self.identities, self._opener, stored=self.stored_offset, clock=clock
+        )
         metrics.lag_frames.set_function(lambda: self.lag().frames)  # as it is when asked, not as it was after a step
         metrics.lag_seconds.set_function(lambda: self.lag().seconds)
         if truth.need is not None:
@@ -83,6 +87,7 @@ class Storage:
         self._threads = [
             threading.Thread(target=self._process, name="processor", daemon=True),
             threading.Thread(target=self._maintain, name="maintain", daemon=True),
+            threading.Thread(target=self.following.run, args=(self._stop,), name="feed", daemon=True),
         ]
         for thread in self._threads:
             thread.start()

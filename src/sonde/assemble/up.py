@@ -16,6 +16,7 @@ import structlog
 
 from sonde.access import Access
 from sonde.api.app import create_app
+from sonde.api.live.entrance import Entrance
 from sonde.assemble.acts import note_in
 from sonde.assemble.anchors import Anchoring
 from sonde.assemble.asked import AskedStore
@@ -114,7 +115,15 @@ class Up:
             hosts=settings.server.names,
         )
         app = TelemetryApp(self._sink, api, body_bytes=settings.sink.max_body, metrics=metrics)
-        self._listening = Listening(app, settings.server)
+        self._entrance = Entrance(
+            self._storage.following,
+            self._access,
+            metrics,
+            origin=settings.server.origin,
+            names=settings.server.names,
+            most=settings.server.max_connections,
+        )
+        self._listening = Listening(app, settings.server, self._entrance)
         self._anchoring = Anchoring(self._audit, self._sink, self._listening.loop, clock)
         here = loaded.file.parent if loaded.file else Path()
         wire = MemoryWire(self._sink, _LOCAL, self._listening.loop)

@@ -41,7 +41,7 @@ class Gatherer:
     """Opens the frames of one partition in order.
 
     ``turns`` says whether a frame, perhaps after another that does, changes what the readings after it mean: it never
-    shares a micro-batch with readings that came before it.
+    shares a micro-batch with readings that came before it. ``read_bytes`` of sealed frames are read at once.
     """
 
     def __init__(
@@ -53,7 +53,9 @@ class Gatherer:
         *,
         clock: Clock,
         turns: Callable[[Opened, bool], bool],
+        read_bytes: int = _READ_BYTES,
     ) -> None:
+        self._read_bytes = read_bytes
         self._log = log
         self._partition = partition
         self._opener = opener
@@ -110,7 +112,7 @@ class Gatherer:
             return frame
         if not self._records and not (has_some and wait <= 0):
             try:
-                self._records.extend(self._log.read(self._partition, self._offset, _READ_BYTES, max(0.0, wait)))
+                self._records.extend(self._log.read(self._partition, self._offset, self._read_bytes, max(0.0, wait)))
             except Damaged as error:
                 return self._beyond(error)
         if not self._records:

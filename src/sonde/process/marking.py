@@ -31,6 +31,11 @@ class Marking:
         self._high = np.zeros(0)
         self._metrics: dict[int, Metric] = {}  # those with an enum or whole numbers need a look at each value
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether any series has a profile."""
+        return bool(self._metrics)
+
     def learn(self, series: Sequence[Series], profiles: Mapping[str, Profile]) -> None:
         """Take over what ``profiles`` declare of ``series``, whose numbers may be new."""
         if not series:

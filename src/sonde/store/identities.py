@@ -68,6 +68,10 @@ class MemoryIdentities:
                 self._known[key] = _Place(claim.offset, claim.position, claim.digest, log_time)
         return [_claim(claim, self._known[key]) for key, claim in zip(keys, claims, strict=True)]
 
+    def find(self, partition: int, keys: Sequence[bytes]) -> Sequence[Claim | None]:
+        """See :meth:`sonde.ports.Identities.find`."""
+        return [_found(key, self._known.get(key + _ending(partition))) for key in keys]
+
     def forget(self, before: Micros, keep: int) -> Micros:
         """See :meth:`sonde.ports.Identities.forget`."""
         newest = sorted(self._known.items(), key=lambda item: item[1].log_time, reverse=True)[:keep]
@@ -106,6 +110,18 @@ class SqliteIdentities:
                 return self._first(_keys(partition, claims), claims, log_time)
             except apsw.Error as error:
                 raise self._meaning(error) from None
+
+    def find(self, partition: int, keys: Sequence[bytes]) -> Sequence[Claim | None]:
+        """See :meth:`sonde.ports.Identities.find`."""
+        if not keys:
+            return []
+        ending = _ending(partition)
+        with self._lock:
+            try:
+                known = self._known([key + ending for key in keys])
+            except apsw.Error as error:
+                raise self._meaning(error) from None
+        return [_found(key, known.get(key + ending)) for key in keys]
 
     def forget(self, before: Micros, keep: int) -> Micros:
         """See :meth:`sonde.ports.Identities.forget`."""
@@ -241,8 +257,16 @@ class SqliteIdentities:
 
 
 def _keys(partition: int, claims: Sequence[Claim]) -> list[bytes]:
-    ending = partition.to_bytes(2, "big")
+    ending = _ending(partition)
     return [claim.key + ending for claim in claims]
+
+
+def _ending(partition: int) -> bytes:
+    return partition.to_bytes(2, "big")
+
+
+def _found(key: bytes, place: _Place | None) -> Claim | None:
+    return None if place is None else Claim(key, place.offset, place.position, place.digest)
 
 
 def _halves(keys: list[bytes]) -> npt.NDArray[np.uint64]:

@@ -71,6 +71,15 @@ class IdentitiesContract:
             for offset in range(start, len(frames)):
                 assert list(identities.first(0, frames[offset], offset)) == wanted[offset]
 
+    def test_finding_changes_nothing(self, identities: Identities) -> None:
+        first = claims(5, range(3))
+        assert list(identities.find(0, [key(1)])) == [None]
+        identities.first(0, first, 1)
+        assert list(identities.find(0, [key(1), key(7), key(0)])) == [first[1], None, first[0]]
+        assert list(identities.find(1, [key(1)])) == [None], "partitions are apart"
+        assert list(identities.find(0, [])) == []
+        assert list(identities.first(0, claims(6, range(7, 8)), 2)) == claims(6, range(7, 8))
+
     def test_what_is_old_is_forgotten(self, identities: Identities) -> None:
         for log_time in range(10):
             identities.first(0, claims(log_time, range(log_time * 100, log_time * 100 + 100)), log_time)

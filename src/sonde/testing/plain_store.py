@@ -121,6 +121,9 @@ class PlainIdentities:
     def first(self, partition: int, claims: Sequence[Claim], log_time: Micros) -> Sequence[Claim]:
         return [self._first.setdefault(claim.key, (claim, log_time))[0] for claim in claims]
 
+    def find(self, partition: int, keys: Sequence[bytes]) -> Sequence[Claim | None]:
+        return [self._first[key][0] if key in self._first else None for key in keys]
+
     def forget(self, before: Micros, keep: int) -> Micros:
         kept = [item for item in self._first.items() if item[1][1] >= before]
         self._first = dict(kept[len(kept) - keep :] if keep < len(kept) else kept)

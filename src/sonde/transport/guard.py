@@ -19,10 +19,12 @@ from uvicorn.server import ServerState
 
 from sonde.errors import Hold
 from sonde.metrics import Metrics
+from sonde.ports import Live
 from sonde.problem import MEDIA_TYPE, problem_json
 from sonde.transport.cycle import Cycle
 from sonde.transport.handshake import Handshakes, credential_of
 from sonde.transport.http import CERTIFICATE, App
+from sonde.transport.websocket import WebSocket
 
 Waiting: TypeAlias = Literal["headers", "body", "an answer to be read", "another request"]
 
@@ -171,6 +173,13 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self.refuse(408, f"the {self.waiting_for} took too long to arrive")
 
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over, unless an earlier request of it has no answer yet: that one would be written between."""
+        if self._running is not None and not self._running.response_complete:
+            self.refuse(400, "a request waits for its answer; a WebSocket needs a connection of its own")
+            return
+        super().handle_websocket_upgrade()
+
     def send_400_response(self, msg: str) -> None:
         status, why = self._refusal or (400, "this is not HTTP/1.1 as it should be")
         self.refuse(status, why)
@@ -293,7 +302,7 @@ class Server(uvicorn.Server):
         if counter % _TICKS == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
-                if isinstance(connection, GuardedProtocol):
+                if isinstance(connection, GuardedProtocol | WebSocket):
                     connection.overdue(now)
         return await super().on_tick(counter)
 
@@ -312,16 +321,17 @@ def serve(
     *,
     guard: Guard = _GUARD,
     tls: ssl.SSLContext | None = None,
+    live: Live | None = None,
     metrics: Metrics | None = None,
     **options: Any,
 ) -> Server:
-    """A server for ``app`` that listens at once; port 0 takes a free one. ``options`` are uvicorn's, for WebSockets.
-    :class:`Hold` if nobody can listen there."""
+    """A server for ``app`` that listens at once; port 0 takes a free one. WebSockets go to ``live``. ``options`` are
+    uvicorn's. :class:`Hold` if nobody can listen there."""
     config = uvicorn.Config(
         app,
         **{
             "http": partial(GuardedProtocol, guard=guard),
-            "ws": "none",
+            "ws": "none" if live is None else partial(WebSocket, live=live),
             "lifespan": "off",
             "log_config": None,
             "access_log": False,

@@ -1,0 +1,156 @@
+"""The live feed's end in the log: each frame opened once, as soon as it is there, and what is new in it told."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from sonde.changes import Series
+from sonde.clock import Clock, SystemClock
+from sonde.errors import Hold, NotFound, Retry
+from sonde.frame import Opener
+from sonde.fresh import Fresh
+from sonde.ports import Identities, Log, Store
+from sonde.process.ahead import Ahead
+from sonde.process.dedupe import Dedupe
+from sonde.process.gather import Gatherer, Opened, Unread
+from sonde.process.ledger import Tally
+from sonde.process.meaning import Meaning
+from sonde.process.recall import Recall
+
+_log = structlog.get_logger()
+_IDLE_SECONDS: Final = 0.5
+_RETRY_SECONDS: Final = 1.0
+_AT_ONCE: Final = 20_000  # readings told in one go
+_SET_ASIDE: Final = 100_000  # entries remembered as refused
+Tell = Callable[[Sequence[Fresh]], None]
+
+
+class Following:
+    """A :class:`sonde.ports.Feed` beside a processor in the same program.
+
+    What is new it decides as the processor does, from the same standing: the store's when somebody began to listen. It runs
+    ahead of the processor, whose commits it does not wait for. While nobody listens it does nothing.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        store: Callable[[], Store],
+        identities: Identities,
+        opener: Opener,
+        *,
+        stored: Callable[[], int],
+        clock: Clock | None = None,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._identities = identities
+        self._opener = opener
+        self._stored = stored
+        self._clock = clock or SystemClock()
+        self._tell: Tell | None = None
+        self._heard = threading.Event()
+        self._meaning = Meaning()
+        self._ahead = Ahead(identities, stored)
+        self._set_aside: dict[tuple[int, int], None] = {}
+        self.id = log.id
+        self.problem: str | None = None
+
+    def listen(self, tell: Tell | None) -> None:
+        """See :meth:`sonde.ports.Feed.listen`."""
+        self._tell = tell
+        self._heard.set()
+
+    def series(self, number: int) -> Series:
+        """See :meth:`sonde.ports.Feed.series`."""
+        return self._meaning.series(number)
+
+    def ends(self) -> Mapping[int, tuple[int, int]]:
+        """See :meth:`sonde.ports.Feed.ends`."""
+        return self._log.ends()
+
+    def read(self, partition: int, offset: int, limit_bytes: int) -> Sequence[Fresh]:
+        """See :meth:`sonde.ports.Feed.read`."""
+        gatherer = self._gatherer(partition, offset, limit_bytes)
+        recall = Recall(self._ahead, partition, self._set_aside)
+        found = gatherer.gather(0.0, float("-inf"), _AT_ONCE)
+        if isinstance(found, Unread):
+            return [_lost(partition, found)]
+        if not found:
+            raise Retry(f"the log holds nothing at offset {offset} yet", after=_IDLE_SECONDS)
+        return [self._fresh(partition, frame, recall) for frame in found]
+
+    def run(self, stop: threading.Event, partition: int = 0) -> None:
+        """Follow one partition until ``stop``. While that cannot be, ``problem`` says why, and it tries again."""
+        while not stop.is_set():
+            if self._tell is None:
+                self._heard.wait(_IDLE_SECONDS)
+                self._heard.clear()
+                continue
+            try:
+                self._follow(stop, partition)
+            except (Retry, Hold, NotFound) as error:
+                self._wait(stop, str(error))
+            except Exception as error:  # a mistake of ours: those who listen go on from where they are
+                _log.exception("feed_failed", event_name="feed.failed", partition=partition)
+                self._wait(stop, f"the live feed failed: {error!r}; it tries again")
+
+    def _wait(self, stop: threading.Event, problem: str) -> None:
+        if self.problem != problem:
+            _log.warning("feed_waits", event_name="feed.waits", problem=problem)
+        self.problem = problem
+        self._clock.wait(stop, _RETRY_SECONDS)
+
+    def _follow(self, stop: threading.Event, partition: int) -> None:
+        state = self._store().load()
+        offset = next((p.offset for p in state.progress if p.log == self.id and p.partition == partition), 0)
+        self._meaning.begin(state.definitions)
+        self._ahead = Ahead(self._identities, self._stored)
+        dedupe = Dedupe(self._ahead, partition, state.streams)
+        gatherer = self._gatherer(partition, offset)
+        self.problem = None
+        told = [Fresh(partition, offset, offset, 0)]
+        while not stop.is_set():
+            tell = self._tell
+            if tell is None:
+                return
+            if told:
+                tell(told)
+            found = gatherer.gather(_IDLE_SECONDS, float("-inf"), _AT_ONCE)
+            if isinstance(found, Unread):
+                told = [_lost(partition, found)]
+            else:
+                told = [self._fresh(partition, frame, dedupe) for frame in found]
+
+    def _gatherer(self, partition: int, offset: int, limit_bytes: int | None = None) -> Gatherer:
+        limit = {} if limit_bytes is None else {"read_bytes": limit_bytes}
+        return Gatherer(
+            self._log, partition, self._opener, offset, clock=self._clock, turns=lambda frame, turned: False, **limit
+        )
+
+    def _fresh(self, partition: int, frame: Opened, dedupe: Dedupe) -> Fresh:
+        tally = Tally(partition)
+        sifted = dedupe.sift([frame], tally)
+        for mark in tally.marks:
+            if mark.reason == "set_aside":
+                self._remember(mark.offset, mark.entry)
+        entries = [entry for _, entry in sifted.entries]
+        if not isinstance(dedupe, Recall):
+            self._meaning.apply(entries, frame.header.log_time)
+        place = (partition, frame.offset, frame.offset + 1, frame.header.log_time)
+        if not sifted.batches:
+            return Fresh(*place, entries=entries)
+        series, quality = self._meaning.of(sifted)
+        batch = sifted.batches[0]
+        return Fresh(*place, batch, series, quality, entries, batch.columns.nbytes)
+
+    def _remember(self, offset: int, entry: int) -> None:
+        while len(self._set_aside) >= _SET_ASIDE:
+            self._set_aside.pop(next(iter(self._set_aside)))
+        self._set_aside[offset, entry] = None
+
+
+def _lost(partition: int, unread: Unread) -> Fresh:
+    return Fresh(partition, unread.offset, unread.next_offset, 0, lost=f"{unread.reason}: {unread.why}")
