@@ -43,7 +43,7 @@ class DataDirectory:
         else lives there."""
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (path / "FORMAT").exists():
-            strangers = sorted(p.name for p in path.iterdir() if p.name not in {"lock", "config.ini"})
+            strangers = sorted(p.name for p in path.iterdir() if p.name not in {"lock", "config.ini", "lost+found"})
             if strangers:
                 raise Hold(
                     f"{path} is not a data directory of Sonde: it holds {strangers[0]} and no FORMAT",
