@@ -101,7 +101,7 @@ class Mark(msgspec.Struct, frozen=True):
     source: str
     lane: int
     epoch: str
-    reason: str  # set_aside | lost
+    reason: str  # set_aside | lost | expired | purged
     first_seq: int
     last_seq: int
     readings: int
@@ -110,10 +110,11 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Definition(msgspec.Struct, frozen=True):
-    """What results depend on, as the log last said it: a rule, a profile, the settings. ``body`` None removes it.
+    """What results depend on, as the log last said it: a rule, a profile, the settings, a floor. ``body`` None removes
+    it.
     ``source`` is the node that declared a profile, and so owns the device."""
 
-    kind: str  # rule | profile | settings
+    kind: str  # rule | profile | settings | floor
     name: str
     body: Any
     log_time: Micros
@@ -152,6 +153,14 @@ class Alert(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class Purge(msgspec.Struct, frozen=True):
+    """Everything of ``series`` (none: of every one) from before a moment (none: all of it) that was stored before this step
+    goes for good: readings, windows, newest values, alerts."""
+
+    series: tuple[int, ...] | None = None
+    before: Micros | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a partition of a log has been stored: ``offset`` is the next one to read."""
@@ -167,7 +176,9 @@ class Changes:
     """All that one step changes; a store makes it true as a whole or not at all.
 
     ``expected`` is the offset that the store's progress must still have, else :class:`sonde.errors.Conflict`.
-    ``alerts`` are whole rows to set by id; ``retracted`` are ids of pending alerts that came to nothing.
+    ``alerts`` are whole rows to set by id; ``retracted`` are ids of pending alerts that came to nothing. ``purges`` come
+    first: what else the step brings is not touched by them. A definition of kind ``floor`` (:mod:`sonde.removal`) hides
+    what is older, whenever it came.
     """
 
     expected: int
@@ -184,6 +195,7 @@ class Changes:
     definitions: Sequence[Definition] = ()
     commands: Sequence[Command] = ()  # whole rows to set by id
     happened: Sequence[Happened] = ()
+    purges: Sequence[Purge] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,12 @@ class EntryKind(IntEnum):
     COMMAND = 4  # a command accepted, or a step of one
     RULE = 5  # {"id": …, "rule": {…} or null}: an alert rule is set, or removed
     ACKNOWLEDGEMENT = 6  # {"alert": id, "action": acknowledge | shelve, "who": …, "why": …}
-    PURGE = 7  # {"device": pattern or null, "before": time or null}
+    PURGE = 7  # {"device": pattern or null, "metric": pattern or null, "before": µs or null, …}: sonde.removal
     COUNTERS = 8  # {"refused": {reason: readings}, …} of one source, since its last counters
     TICK = 9  # nothing but its log time
     SETTINGS = 10  # what results depend on: {"windows": [seconds], "future_limit": seconds, …}
     AUDIT = 11  # {"number": n, "hash": hex}: the newest act of the audit trail, an anchor for whoever verifies it
+    EXPIRY = 12  # {"what": readings | windows | alerts, "before": µs, …}: a floor rises: sonde.removal
 
 
 class Lane(IntEnum):

@@ -56,6 +56,7 @@ class Metrics:
         self.alerts_open = gauge("store_alerts_open", "Alerts that are not resolved", "severity")
         self.parts = gauge("store_parts", "Sealed parts")
         self.part_bytes = gauge("store_part_bytes", "Bytes of sealed parts")
+        self.removed = counter("store_removed_readings_total", "Readings let go of by retention or a purge", "why")
         self.seal_seconds = histogram("store_seal_seconds", "Writing a generation of hot readings as parts")
 
         self.answers = histogram("api_answer_seconds", "Questions answered by the api")

@@ -5,7 +5,7 @@ An adapter implements one of these and passes its contract test in :mod:`sonde.t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -356,6 +356,42 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Sealed history that goes as a whole: ``content`` is readings or windows, times are inclusive."""
+
+    content: str
+    rows: int
+    bytes: int
+    first: Micros
+    last: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a store holds of the past: its sealed pieces, the floors in force by name (:mod:`sonde.removal`); by partition the
+    offset below which no checkpoint needs the log (``safe``; none: no checkpoint yet); ``settled`` when nothing that is
+    hidden still takes room."""
+
+    pieces: Sequence[Piece] = ()
+    floors: Mapping[str, Micros] = field(default_factory=dict)
+    safe: Mapping[int, int] = field(default_factory=dict)
+    settled: bool = True
+
+
+class Holdings(Protocol):
+    """A store, as whoever decides what to let go sees it. What is decided goes through the log, as a floor; the store then
+    lets go of it by itself."""
+
+    def held(self) -> Held:
+        """What there is, now."""
+        ...
+
+    def want_checkpoint(self) -> None:
+        """A new checkpoint would let more of the log go: make one soon."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

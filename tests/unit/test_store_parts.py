@@ -15,7 +15,7 @@ from sonde.question import History, Sql, Totals, Trends
 from sonde.reading import NAMES
 from sonde.store.checkpoint import checkpoints
 from sonde.store.duckdb import DuckStore
-from sonde.store.layout import Part
+from sonde.store.part import Part
 from sonde.store.parts import LARGEST, SPARSE, choose_merge, spans_of
 from sonde.testing.store_contract import rows_of, tidy
 from sonde.testing.store_feed import LOG, START, Feed, Row, building, random_rows

@@ -231,7 +231,7 @@ class GapItem(Shape):
     source: str
     lane: Lane
     epoch: str
-    reason: Literal["missing", "lost", "set_aside"]
+    reason: Literal["missing", "lost", "set_aside", "expired", "purged"]
     first_seq: int
     last_seq: int
     readings: int

@@ -21,7 +21,7 @@ from sonde.alert import (
     quiet_span,
     trace_of,
 )
-from sonde.changes import Alert, Series
+from sonde.changes import Alert, Purge, Series
 from sonde.clock import Micros
 from sonde.entry import Entry, Lane
 from sonde.process.rows import Rows
@@ -75,6 +75,17 @@ class Alerting:
                 del self._open[track]
         self._rules_of.clear()
         self._match()
+
+    def purge(self, purge: Purge) -> None:
+        """Forget the alerts, open or in the making, whose opening reading is purged."""
+        for kept in (self._open, self._stretches):
+            for track, alert in [*kept.items()]:
+                if _takes(purge, alert):
+                    self._changed[alert.id if kept is self._open else trace_of(alert).id] = None
+                    del kept[track]
+        for id_, changed in [*self._changed.items()]:
+            if changed is not None and _takes(purge, changed):
+                self._changed[id_] = None
 
     def acknowledge(self, entry: Entry) -> None:
         """Acknowledge or shelve an alert that is open; one that is over stays as it is."""
@@ -152,6 +163,11 @@ class Alerting:
             kept[track] = outcome.open
         else:
             kept.pop(track, None)
+
+
+def _takes(purge: Purge, alert: Alert) -> bool:
+    of_it = purge.series is None or alert.series in purge.series
+    return of_it and (purge.before is None or alert.since < purge.before)
 
 
 class _Sources:

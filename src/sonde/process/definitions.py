@@ -1,4 +1,4 @@
-"""What results depend on, as the log last said it: rules, profiles, settings."""
+"""What results depend on, as the log last said it: rules, profiles, settings, floors."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -10,11 +10,17 @@ from sonde.clock import DAY, SECOND, Micros
 from sonde.entry import Entry, EntryKind
 from sonde.errors import Invalid, Problem
 from sonde.profile import Profile
+from sonde.removal import Floor
 from sonde.rule import Rule
 from sonde.window import DEFAULT_WIDTHS
 
 _MAX_WIDTH: Final = 31 * 86_400
-_KINDS: Final = {EntryKind.PROFILE: "profile", EntryKind.RULE: "rule", EntryKind.SETTINGS: "settings"}
+_KINDS: Final = {
+    EntryKind.PROFILE: "profile",
+    EntryKind.RULE: "rule",
+    EntryKind.SETTINGS: "settings",
+    EntryKind.EXPIRY: "floor",
+}
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -25,7 +31,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class Definitions:
-    """The rules, profiles and settings in force."""
+    """The rules, profiles, settings and floors in force. A floor only rises."""
 
     def __init__(self, known: Iterable[Definition] = ()) -> None:
         self.rules: dict[str, Rule] = {}
@@ -52,9 +58,10 @@ class Definitions:
         return definition
 
     def _knows(self, definition: Definition) -> bool:
-        return bool(
-            self._bodies.get((definition.kind, definition.name), (None, "")) == (definition.body, definition.source)
-        )
+        known = self._bodies.get((definition.kind, definition.name), (None, ""))
+        if definition.kind == "floor" and known[0] is not None:
+            return bool(known[0]["before"] >= definition.body["before"])
+        return bool(known == (definition.body, definition.source))
 
     def _set(self, definition: Definition) -> None:
         self._bodies[definition.kind, definition.name] = definition.body, definition.source
@@ -106,4 +113,9 @@ def _settings(payload: Any) -> tuple[str, Any]:
     return "settings", payload
 
 
-_PARSERS: Final = {"rule": _rule, "profile": _profile, "settings": _settings}
+def _floor(payload: Any) -> tuple[str, Any]:
+    floor = Floor.parse(payload)
+    return floor.name, {"before": floor.before}
+
+
+_PARSERS: Final = {"rule": _rule, "profile": _profile, "settings": _settings, "floor": _floor}

@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sonde.changes import WINDOWS, Changes, Definition, Progress, Series, State
+from sonde.changes import WINDOWS, Changes, Definition, Progress, Purge, Series, State
 from sonde.clock import SECOND
 from sonde.entry import Entry, EntryKind
 from sonde.errors import Invalid
+from sonde.moment import format_time
 from sonde.ports import Identities
 from sonde.process.alerting import Alerting
 from sonde.process.commanding import Commanding
@@ -22,9 +23,11 @@ from sonde.process.marking import Marking
 from sonde.process.numbering import Numbering
 from sonde.process.rows import Arrived, Rows
 from sonde.reading import Quality
+from sonde.removal import Floor, PurgeOrder
 from sonde.window import fold
 
 _NEVER: Final = np.iinfo(np.int64).min
+_BETWEEN: Final = frozenset({EntryKind.ACKNOWLEDGEMENT, EntryKind.PURGE})
 _TURNING: Final = frozenset({EntryKind.PROFILE, EntryKind.RULE, EntryKind.SETTINGS})
 
 
@@ -50,11 +53,10 @@ class Folding:
 
     def turns(self, frame: Opened, turned: bool) -> bool:
         """Whether ``frame`` changes what the readings after it mean: a definition that is new, or an acknowledgement,
-        which belongs between the readings before it and those after it. ``turned``: so does a frame that waits before it,
-        and what is in force is not known yet."""
+        or a purge, which belong between the readings before them and those after. ``turned``: so does a frame that waits
+        before it, and what is in force is not known yet."""
         return any(
-            entry.kind == EntryKind.ACKNOWLEDGEMENT
-            or (entry.kind in _TURNING and (turned or self._definitions.changes(entry)))
+            entry.kind in _BETWEEN or (entry.kind in _TURNING and (turned or self._definitions.changes(entry)))
             for entry in frame.body.entries
         )
 
@@ -63,6 +65,7 @@ class Folding:
         tally = Tally(self.progress.partition)
         sifted = self._dedupe.sift(frames, tally)
         definitions = self._apply(sifted.entries, tally)
+        purges = self._purge(sifted.entries, tally)
         new: list[Series] = []
         tables: dict[str, pa.Table] = {}
         if sifted.batches:
@@ -74,6 +77,7 @@ class Folding:
             series=new,
             streams=list(sifted.streams.values()),
             definitions=definitions,
+            purges=purges,
             **tables,
         )
 
@@ -114,8 +118,7 @@ class Folding:
         )
 
     def _apply(self, entries: Sequence[tuple[Place, Entry]], tally: Tally) -> list[Definition]:
-        """Put what is not readings in force, in the order of the log. Purges are for parts to come: they stay in the log,
-        where those will find them; a tick says nothing but its time."""
+        """Put what is not readings in force, in the order of the log; a tick says nothing but its time."""
         changed: list[Definition] = []
         for place, entry in entries:
             try:
@@ -130,6 +133,8 @@ class Folding:
                 if definition.kind == "rule":
                     rule = self._definitions.rules.get(definition.name)
                     self._alerting.set_rule(definition.name, rule, place.log_time)
+                elif definition.kind == "floor":
+                    _tell_loss(place, entry, tally)
             elif entry.kind == EntryKind.ACKNOWLEDGEMENT:
                 self._alerting.acknowledge(entry)
             elif entry.kind == EntryKind.COUNTERS:
@@ -139,6 +144,26 @@ class Folding:
             theirs = [s for s in self._numbering.series if s.device in devices]
             self._marking.learn(theirs, self._definitions.profiles)
         return changed
+
+    def _purge(self, entries: Sequence[tuple[Place, Entry]], tally: Tally) -> list[Purge]:
+        """What purges take. They leave nothing of it in what is known here either."""
+        purges = []
+        for place, entry in entries:
+            if entry.kind != EntryKind.PURGE:
+                continue
+            try:
+                order = PurgeOrder.parse(entry.payload)
+            except Invalid as error:
+                tally.set_aside(place, entry, 0, str(error))
+                continue
+            purge = Purge(order.matching(self._numbering.series), order.before)
+            purges.append(purge)
+            self._alerting.purge(purge)
+            known = slice(0, self.series) if purge.series is None else np.array(purge.series, np.int64)
+            newest = self._newest[known]
+            self._newest[known] = _NEVER if purge.before is None else np.where(newest < purge.before, _NEVER, newest)
+            tally.mark(place, entry, "purged", (0, 0), order.readings, _purged(order))
+        return purges
 
     def _fold_readings(self, sifted: Sifted, tally: Tally) -> tuple[list[Series], dict[str, pa.Table]]:
         settings = self._definitions.settings
@@ -203,3 +228,18 @@ def _count_refused(place: Place, entry: Entry, tally: Tally) -> None:
         return
     total = sum(refused.values())
     tally.add(entry.source, entry.lane, declared=total, refused=total)
+
+
+def _tell_loss(place: Place, entry: Entry, tally: Tally) -> None:
+    """A floor that rose because the disk was nearly full takes what nobody wanted to lose: that is said for good."""
+    floor = Floor.parse(entry.payload)
+    if floor.why == "disk":
+        why = f"{floor.name} from before {format_time(floor.before)} let go: the disk was nearly full"
+        tally.mark(place, entry, "expired", (0, 0), floor.readings, why)
+
+
+def _purged(order: PurgeOrder) -> str:
+    until = "" if order.before is None else f" from before {format_time(order.before)}"
+    return (
+        f"purged: {order.text}{until}, by {order.who or 'nobody who said so'}{f': {order.note}' if order.note else ''}"
+    )

@@ -36,7 +36,8 @@ from sonde.question import (
 from sonde.store import queries
 from sonde.store.engine import Connection, Engine, fetch, fetch_one, without_paths
 from sonde.store.guard import Watch, check_select
-from sonde.store.layout import Layout, Part
+from sonde.store.layout import Layout
+from sonde.store.part import Part
 from sonde.store.queries import Query
 from sonde.store.samples import ask_samples
 
@@ -82,7 +83,7 @@ class Answers:
             case Stale():
                 rows, total = _counted(_run(cursor, queries.stale(question)))
             case Totals():
-                rows = _run(cursor, queries.totals(question, _hot_count(layout)))
+                rows = _run(cursor, queries.totals(question, _readings_count(layout)))
             case Profiles():
                 rows = _run(cursor, queries.profiles(question))
             case Ledger():
@@ -204,8 +205,8 @@ class _History:
 
     def stored(self) -> int:
         """How many there are, whatever is asked for."""
-        (hot,) = fetch_one(self._cursor, f"select {_hot_count(self._layout)}")
-        return int(str(hot)) + sum(part.rows for part in self._layout.parts_of("readings"))
+        (count,) = fetch_one(self._cursor, f"select {_readings_count(self._layout)}")
+        return int(str(count))
 
     def total(self) -> int:
         """How many match; whole parts are counted without being read."""
@@ -213,7 +214,8 @@ class _History:
         if self._series is None and since is None and until is None:
             return self.stored()
         parts = self._parts(since, until)
-        whole = [part for part in parts if self._series is None and part.within(since, until)]
+        seen = [part for part in parts if not self._layout.hidden.touches(part)]
+        whole = [part for part in seen if self._series is None and part.within(since, until)]
         source, values = self._source(since, until, [part for part in parts if part not in whole])
         (counted,) = fetch_one(self._cursor, f"select count(*) from ({source})", values.values)
         return int(str(counted)) + sum(part.rows for part in whole)
@@ -261,8 +263,11 @@ class _History:
         return self._layout.source("readings", parts=parts, where=" and ".join(conditions)), span
 
 
-def _hot_count(layout: Layout) -> str:
-    return f"(select count(*) from ({layout.source('readings', parts=[])}))"
+def _readings_count(layout: Layout) -> str:
+    """How many readings there are, as an expression. Parts of which nothing is hidden are not read for it."""
+    touched = [part for part in layout.parts_of("readings") if layout.hidden.touches(part)]
+    whole = sum(part.rows for part in layout.parts_of("readings") if part not in touched)
+    return f"(select count(*) + {whole} from ({layout.source('readings', parts=touched)}))"
 
 
 def _run(cursor: Connection, query: Query, more: Query | None = None) -> pa.Table:

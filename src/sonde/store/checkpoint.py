@@ -9,7 +9,7 @@ written under another name and renamed, so what has the name is whole.
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ from sonde.changes import WINDOWS
 from sonde.errors import Damaged
 from sonde.files import sync_directory
 from sonde.store.engine import Connection, fetch
-from sonde.store.layout import Part
+from sonde.store.part import Part
 from sonde.store.schema import STATE, TABLES, VERSION, columns_of, generation
 
 KEPT: Final = 2
@@ -115,6 +115,13 @@ def publish(
     for old in sorted(_folders(folder))[:-KEPT]:
         shutil.rmtree(old)
     return Checkpoint(path, manifest)
+
+
+def forget(folder: Path, newest: Checkpoint, names: Collection[str]) -> None:
+    """Drop the checkpoints before ``newest`` that need one of the parts ``names``, which should be gone."""
+    for older in checkpoints(folder):
+        if older.path != newest.path and any(part.name in names for part in older.manifest.parts):
+            shutil.rmtree(older.path)
 
 
 def checkpoints(folder: Path) -> list[Checkpoint]:

@@ -11,6 +11,7 @@
 # ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,6 +23,7 @@ from sonde.changes import Changes, State
 from sonde.clock import Clock, SystemClock
 from sonde.errors import Damaged, Invalid, Retry
 from sonde.metrics import Metrics
+from sonde.ports import Held, Piece
 from sonde.question import Answer, Question
 from sonde.store import parts, restoring
 from sonde.store.answers import Answers
@@ -32,7 +34,7 @@ from sonde.store.housekeeping import Housekeeping, Limits, Reached
 from sonde.store.inspection import Inspection
 from sonde.store.layout import Layout, widths_sql
 from sonde.store.schema import generation
-from sonde.store.writing import progress_of, read_state, write
+from sonde.store.writing import hides_more, progress_of, read_state, write
 
 _log = structlog.get_logger()
 FILE: Final = "sonde.duckdb"
@@ -169,6 +171,21 @@ class DuckStore:
                 f"the store's disk is full or cannot be written ({error})", hint="Free some space", after=5.0
             ) from None
 
+    def held(self) -> Held:
+        """See :meth:`sonde.ports.Holdings.held`."""
+        house = self._housekeeping
+        layout = house.layout
+        return Held(
+            pieces=[Piece(p.content, p.rows, p.bytes, p.min_time, p.max_time) for p in layout.parts],
+            floors=layout.hidden.floors,
+            safe={} if self.path is None else house.safe_offsets(),
+            settled=house.is_settled,
+        )
+
+    def want_checkpoint(self) -> None:
+        """See :meth:`sonde.ports.Holdings.want_checkpoint`."""
+        self._housekeeping.want_checkpoint()
+
     def roll(self) -> None:
         """Let a new generation take over now; :meth:`maintain` then seals the old one and publishes a checkpoint."""
         if self.path is not None:
@@ -242,8 +259,14 @@ class DuckStore:
             self._reopen()
         if len(changes.windows):
             self._widths |= set(pc.unique(changes.windows["width"]).to_pylist())
+        house, changed = self._housekeeping, None
         with self._engine.raw_cursor() as cursor, self._engine.transaction(cursor):
-            write(cursor, changes, self._housekeeping.layout)
+            write(cursor, changes, house.layout)
+            if hides_more(changes):
+                changed = replace(house.layout, version=house.layout.version + 1, hidden=parts.read_hidden(cursor))
+                house.show(cursor, changed)
+        if changed is not None:
+            house.use(changed)
 
     def _write_again(self, changes: Changes) -> None:
         try:
@@ -260,6 +283,9 @@ class DuckStore:
         to = changes.progress
         with self._engine.snapshot() as cursor:
             committed = progress_of(cursor, to.log, to.partition) == to.offset
+            layout = parts.read_layout(cursor, self._folder) if committed and hides_more(changes) else None
+        if layout is not None:
+            self._housekeeping.use(layout)
         if not committed:
             self._engine.refuse(error)
 

@@ -1,4 +1,5 @@
-"""What keeps a store small and quick: generations are sealed into parts, parts merged, checkpoints taken.
+"""What keeps a store small and quick: generations are sealed into parts, parts merged, what is hidden let go, checkpoints
+taken.
 
 All of it runs in one thread, beside commits; only the short steps that change where things lie hold the write lock.
 A piece of work is first written to files that nobody knows, then registered in one transaction, so a crash at any
@@ -8,7 +9,7 @@ moment leaves either the old state with a stray file, or the new one.
 # ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -20,9 +21,12 @@ from sonde.clock import DAY, Clock
 from sonde.metrics import Metrics
 from sonde.store import checkpoint
 from sonde.store.engine import Connection, Engine, fetch
-from sonde.store.layout import Content, Layout, Part, rows_in
+from sonde.store.layout import Layout, rows_in
+from sonde.store.part import Content, Part
 from sonde.store.parts import Origin, Writer, check_content, choose_merge, list_parts, remove_strays
+from sonde.store.release import Release, Removal
 from sonde.store.schema import SERIES, columns_of, create_generation, generation
+from sonde.store.writing import offsets_of
 
 _log = structlog.get_logger()
 
@@ -73,6 +77,10 @@ class Housekeeping:
         self._seeing = threading.Lock()
         self._began: dict[int, int] = {}  # layout version → questions that may still see it
         self._retired: list[tuple[int, str]] = []  # last layout version that has it, file
+        self._release = Release()
+        self._wanted = False  # whether a checkpoint was asked for
+        self._let_go: set[str] = set()  # files that should not wait for the next checkpoints to be forgotten
+        self._forgot_at = -1  # place in the log of the last attempt at that
 
     def use(self, layout: Layout) -> None:
         """From now on everything lies as ``layout`` says."""
@@ -101,6 +109,8 @@ class Housekeeping:
             self._seal("readings", self.layout.readings[0])
         elif len(self.layout.windows) > 1:
             self._seal("windows", self.layout.windows[0])
+        elif (found := self._hidden()) is not None:
+            self._remove(found)
         elif self._snapshot is not None:
             self._publish()
         elif self._is_due():
@@ -123,7 +133,7 @@ class Housekeeping:
                 >= self._limits.window_rows
             )
             following = max(readings[-1], windows[-1]) + 1
-            offset = _number(cursor, _OFFSET.format(log=self._log.replace("'", "''")))
+            offset = offsets_of(cursor, self._log)
             statements = [create_generation("readings", following, offset)]
             if many:
                 statements.append(create_generation("windows", following, offset))
@@ -135,23 +145,37 @@ class Housekeeping:
             )
             with self._engine.transaction(cursor):
                 cursor.execute("; ".join(statements))
-                self._show(cursor, changed)
+                self.show(cursor, changed)
             self._reached("rolled")
             self.use(changed)
             self.hot_rows, self._rolled_at = 0, self._clock.monotonic()
             self._begin_snapshot()
 
+    def want_checkpoint(self) -> None:
+        """Publish one as soon as the log has gone on."""
+        self._wanted = True
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that is hidden has gone from the disk too."""
+        layout = self.layout
+        waiting = layout.hidden.purges or any(map(layout.hidden.is_below, layout.parts))
+        return not (waiting or self._let_go or self._untidy)
+
     def _is_due(self) -> bool:
         if self.hot_rows >= self._limits.hot_rows:
+            return True
+        if (self._let_go or self._wanted) and self._place() != self._forgot_at:
             return True
         return self._clock.monotonic() - self._rolled_at >= self._limits.hot_seconds
 
     def _begin_snapshot(self) -> None:
         """Keep the moment of the roll in view, for a checkpoint that agrees with the parts it ends in."""
         now = self._clock.monotonic()
-        if self._checked_at is not None and now - self._checked_at < self._limits.checkpoint_seconds:
+        recent = self._checked_at is not None and now - self._checked_at < self._limits.checkpoint_seconds
+        if recent and not self._let_go and not self._wanted:
             return
-        self._checked_at = now
+        self._checked_at, self._forgot_at, self._wanted = now, self._place(), False
         self._snapshot = self._engine.take()
         self._snapshot.execute("begin transaction read only")
         self._snapshot.execute("select count(*) from store.progress").fetchall()
@@ -165,7 +189,9 @@ class Housekeeping:
                 for n in self.layout.generations(content)[:2]
             )
             origin = Origin(first, following)
-            written = self._writer(cursor).write(content, rows_in(content, number), origin)
+            kept = self.layout.hidden.kept(content)
+            source = rows_in(content, number) + (f" where {kept}" if kept else "")
+            written = self._writer(cursor).write(content, source, origin)
             self._reached("written")
             with self.writing:
                 layout = self.layout
@@ -182,7 +208,7 @@ class Housekeeping:
                         cursor.execute(_KEEP_NEWEST.format(source=generation(content, number)))
                     cursor.execute(f"delete from store.generations where content = '{content}' and number = {number}")
                     cursor.execute(f"drop table {generation(content, number)}")
-                    self._show(cursor, changed)
+                    self.show(cursor, changed)
                     self._reached("registering")
                 self.use(changed)
         self._reached("sealed")
@@ -198,22 +224,56 @@ class Housekeeping:
             source = layout.source(content, parts=parts, generations=False)
             merged = self._writer(cursor).merge(content, source, origin, min(p.min_time for p in parts) // DAY)
             self._reached("written")
-            with self.writing:
-                layout = self.layout
-                rest = tuple(part for part in layout.parts if part.name not in names)
-                changed = replace(layout, version=layout.version + 1, parts=(*rest, merged))
-                with self._engine.transaction(cursor):
-                    cursor.execute(
-                        "delete from store.parts where name in (select unnest($names))", {"names": list(names)}
-                    )
-                    list_parts(cursor, [merged])
-                    self._show(cursor, changed)
-                    self._reached("registering")
-                self.use(changed)
-                self._retired += [(layout.version, name) for name in names]
-                self._untidy = True
+            self._swap(cursor, parts, [merged])
         self._reached("merged")
         _log.info("parts_merged", content=content, parts=len(parts), rows=merged.rows)
+
+    def _swap(self, cursor: Connection, gone: Sequence[Part], made: Sequence[Part], done: int | None = None) -> None:
+        """Let parts take the place of others, and take the purge with the number ``done`` off the list."""
+        names = {part.name for part in gone}
+        with self.writing:
+            layout = self.layout
+            hidden = replace(layout.hidden, purges=tuple(p for p in layout.hidden.purges if p.number != done))
+            rest = tuple(part for part in layout.parts if part.name not in names)
+            changed = replace(layout, version=layout.version + 1, parts=(*rest, *made), hidden=hidden)
+            with self._engine.transaction(cursor):
+                cursor.execute("delete from store.parts where name in (select unnest($names))", {"names": list(names)})
+                list_parts(cursor, made)
+                for table in ("purges", "purged") if done is not None else ():
+                    cursor.execute(f"delete from store.{table} where number = {done}")
+                self.show(cursor, changed)
+                self._reached("registering")
+            self.use(changed)
+            self._retired += [(layout.version, name) for name in names]
+            self._untidy = True
+
+    def _hidden(self) -> Removal | None:
+        """What of the parts is to go next, if anything."""
+        if not self.layout.hidden.floors and not self.layout.hidden.purges:
+            return None
+        with self._engine.cursor() as cursor:
+            return self._release.next(cursor, self.layout)
+
+    def _remove(self, found: Removal) -> None:
+        """Take out of the list what is hidden, or write it anew without that; its file goes when nothing needs it."""
+        rows = sum(part.rows for part in found.parts)
+        with self._engine.cursor() as cursor:
+            made = []
+            for part in found.anew:
+                check_content(self._parts, part)  # or the new part would be the damage's own
+                origin = Origin(part.first_offset, part.next_offset, (part.name,))
+                source = self.layout.source(part.content, parts=[part], generations=False)
+                made.append(self._writer(cursor).merge(part.content, source, origin, part.min_time // DAY))
+            self._reached("released")
+            self._swap(cursor, found.parts, made, found.done)
+        self._let_go |= {part.name for part in found.parts}
+        self._reached("removed")
+        if found.parts:
+            removed = rows - sum(part.rows for part in made)
+            content = found.parts[0].content
+            if content == "readings":
+                self._metrics.removed.labels(found.why).inc(removed)
+            _log.info("history_removed", why=found.why, content=content, parts=len(found.parts), rows=removed)
 
     def _publish(self) -> None:
         snapshot, self._snapshot = self._snapshot, None
@@ -231,6 +291,9 @@ class Housekeeping:
         self._reached("published")
         self._untidy = True  # an older checkpoint has gone, and with it what only that one needed
         if published is not None:
+            checkpoint.forget(self._checkpoints, published, self._let_go)
+            self._let_go.clear()
+            self._reached("forgotten")
             _log.info("checkpoint_published", offsets=published.manifest.offsets, parts=len(self.layout.parts))
 
     @staticmethod
@@ -244,7 +307,7 @@ class Housekeeping:
         return Writer(self._parts, cursor, fetch(cursor, f"select {columns_of(SERIES)} from store.series order by id"))
 
     @staticmethod
-    def _show(cursor: Connection, layout: Layout) -> None:
+    def show(cursor: Connection, layout: Layout) -> None:
         """Make the database show ``layout``."""
         cursor.execute(f"update store.layout set version = {layout.version}; {layout.views()}")
 
@@ -262,6 +325,16 @@ class Housekeeping:
             self._began[version] -= 1
             if not self._began[version]:
                 del self._began[version]
+
+    def safe_offsets(self) -> Mapping[int, int]:
+        """By partition, the offset from which on every kept checkpoint needs the log; nothing if there is none."""
+        places = [c.offsets for c in checkpoint.checkpoints(self._checkpoints) if c.manifest.log == self._log]
+        partitions = {partition for place in places for partition in place}
+        return {p: min(place.get(p, 0) for place in places) for p in partitions}
+
+    def _place(self) -> int:
+        with self._engine.cursor() as cursor:
+            return offsets_of(cursor, self._log)
 
     def named_parts(self) -> set[str]:
         """The files that this store or a checkpoint needs."""
@@ -285,9 +358,6 @@ class Housekeeping:
 _KEEP_NEWEST: Final = """insert into store.newest as n
 select series, width, max(start) from {source} group by series, width
 on conflict do update set start = greatest(n.start, excluded.start)"""
-
-
-_OFFSET: Final = "select coalesce(sum(next_offset), 0)::bigint from store.progress where log = '{log}'"
 
 
 def _number(cursor: Connection, sql: str) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from sonde.clock import DAY, SECOND, Clock
-from sonde.store.layout import Part
+from sonde.store.part import Part
 from sonde.store.parts import check_content
 
 _EVERY: Final = DAY / SECOND

@@ -2,13 +2,14 @@
 
 # ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from sonde.changes import READINGS, WINDOWS
-from sonde.clock import Micros
+from sonde.store.hidden import Hidden
+from sonde.store.part import Content, Part
 from sonde.store.schema import (
     READINGS_COLUMNS,
     WINDOWS_COLUMNS,
@@ -19,36 +20,7 @@ from sonde.store.schema import (
     windows_view,
 )
 
-Content = Literal["readings", "windows"]
 FIELDS: Final = {"readings": columns_of(READINGS), "windows": columns_of(WINDOWS)}
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One sealed file: what it holds, and which part of the log that came from. Times are inclusive."""
-
-    name: str
-    content: Content
-    rows: int
-    bytes: int
-    checksum: str
-    min_time: Micros
-    max_time: Micros
-    min_series: int
-    max_series: int
-    first_offset: int
-    next_offset: int
-    supersedes: tuple[str, ...] = ()
-
-    def meets(self, since: Micros | None, until: Micros | None, series: Sequence[int] | None) -> bool:
-        """Whether it may hold rows of this span and of these series (sorted)."""
-        if (since is not None and self.max_time < since) or (until is not None and self.min_time >= until):
-            return False
-        return series is None or any(self.min_series <= one <= self.max_series for one in series)
-
-    def within(self, since: Micros | None, until: Micros | None) -> bool:
-        """Whether all its rows are of this span."""
-        return (since is None or since <= self.min_time) and (until is None or self.max_time < until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +32,7 @@ class Layout:
     windows: tuple[int, ...]
     parts: tuple[Part, ...] = ()
     folder: Path | None = None
+    hidden: Hidden = field(default_factory=Hidden)
 
     def generations(self, content: Content) -> tuple[int, ...]:
         return self.readings if content == "readings" else self.windows
@@ -75,15 +48,17 @@ class Layout:
         generations: bool = True,
         where: str = "",
     ) -> str:
-        """The select that gives all rows of ``content``, or only those of ``parts``; ``where`` applies to each place."""
-        columns, condition = FIELDS[content], f" where {where}" if where else ""
+        """The select that gives all rows of ``content`` that are not hidden, or only those of ``parts``; ``where`` applies to
+        each place."""
+        conditions = [f"({text})" for text in (self.hidden.kept(content), where) if text]
         places = []
         if generations:
-            places += [rows_in(content, number) + condition for number in self.generations(content)]
-        chosen = self.parts_of(content) if parts is None else parts
-        if chosen:
-            gen = ", gen" if content == "windows" else ""
-            places.append(f"select {columns}{gen} from read_parquet([{self.files(chosen)}]){condition}")
+            places += [rows_in(content, number) + _where(conditions) for number in self.generations(content)]
+        gen = ", gen" if content == "windows" else ""
+        for purges, chosen in self.hidden.groups(self.parts_of(content) if parts is None else parts):
+            purged = [f"not ({purge.taken(content)})" for purge in purges]
+            files = f"select {FIELDS[content]}{gen} from read_parquet([{self.files(chosen)}])"
+            places.append(files + _where([*conditions, *purged]))
         return " union all ".join(places) if places else self._nothing(content)
 
     def files(self, parts: Collection[Part]) -> str:
@@ -108,6 +83,10 @@ class Layout:
 
     def _nothing(self, content: Content) -> str:
         return rows_in(content, self.generations(content)[-1]) + " where false"
+
+
+def _where(conditions: list[str]) -> str:
+    return f" where {' and '.join(conditions)}" if conditions else ""
 
 
 def rows_in(content: Content, number: int) -> str:

@@ -26,7 +26,9 @@ from sonde.errors import Damaged
 from sonde.files import sync_directory
 from sonde.reading import NAMES, TIME
 from sonde.store.engine import Connection, fetch
-from sonde.store.layout import FIELDS, Content, Layout, Part
+from sonde.store.hidden import Hidden, Purged
+from sonde.store.layout import FIELDS, Layout
+from sonde.store.part import Content, Part
 from sonde.store.schema import LAST_OF, PARTS, columns_of
 
 ROW_GROUP: Final = 65_536
@@ -296,6 +298,19 @@ def read_layout(cursor: Connection, folder: Path | None) -> Layout:
         windows=tuple(number for content, number in generations if content == "windows"),
         parts=parts_in(fetch(cursor, f"select {columns_of(PARTS)} from store.parts order by min_time, name")),
         folder=folder,
+        hidden=read_hidden(cursor),
+    )
+
+
+def read_hidden(cursor: Connection) -> Hidden:
+    """What is not shown any more, as ``cursor`` sees it."""
+    floors = cursor.execute("select name, body from store.definitions where kind = 'floor'").fetchall()
+    purges = fetch(
+        cursor, "select number, place, epoch_us(before) as before, everything from store.purges order by number"
+    )
+    return Hidden(
+        {name: msgspec.json.decode(body)["before"] for name, body in floors},
+        tuple(Purged(**row) for row in purges.to_pylist()),
     )
 
 

@@ -244,11 +244,10 @@ def one_of(column: str, numbers: Collection[int]) -> str:
     return f"{column} in ({', '.join(str(int(number)) for number in numbers)})" if numbers else "false"
 
 
-def totals(_: Totals, hot: str) -> Query:
-    """``hot`` is the number of readings in no part, as an expression."""
+def totals(_: Totals, readings: str) -> Query:
+    """``readings`` is how many there are, as an expression."""
     return Query(
-        f"""select
-          cast({hot} + coalesce((select sum(rows) from store.parts where content = 'readings'), 0) as bigint) as readings,
+        f"""select cast({readings} as bigint) as readings,
           (select count(*) from store.series) as series, (select count(distinct device) from store.series) as devices,
           (select count(*) from store.alerts where state = 'firing') as alerts_firing,
           (select count(*) from store.parts) as parts,

@@ -13,7 +13,8 @@ from sonde.errors import Damaged
 from sonde.files import sync_directory
 from sonde.store.checkpoint import Checkpoint, checkpoints
 from sonde.store.engine import Connection, Engine
-from sonde.store.layout import Layout, Part
+from sonde.store.layout import Layout
+from sonde.store.part import Part
 from sonde.store.parts import check_content, check_size, list_parts
 from sonde.store.schema import VERSION, create_all, create_generation, generation
 

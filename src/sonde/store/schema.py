@@ -134,6 +134,16 @@ PARTS: Final = pa.schema(
         ("supersedes", pa.string()),  # JSON: names of the parts whose rows it holds
     ]
 )
+PURGES: Final = pa.schema(
+    [
+        ("number", pa.int32()),
+        ("place", pa.int64()),  # parts whose log ends here or before may hold what is purged
+        ("before", TIME),  # null: all of it
+        ("everything", pa.bool_()),  # else the series that the table purged names
+    ]
+)
+"""Purges whose rows may still lie in parts."""
+PURGED: Final = pa.schema([("number", pa.int32()), ("series", pa.int32())])
 
 KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "series": ("id",),
@@ -148,6 +158,8 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "happened": (),
     "progress": ("log", "partition"),
     "parts": ("name",),
+    "purges": (),
+    "purged": (),
 }
 TABLES: Final[Mapping[str, pa.Schema]] = {
     "series": SERIES,
@@ -162,8 +174,10 @@ TABLES: Final[Mapping[str, pa.Schema]] = {
     "happened": HAPPENED,
     "progress": PROGRESS,
     "parts": PARTS,
+    "purges": PURGES,
+    "purged": PURGED,
 }
-STATE: Final = tuple(name for name in TABLES if name != "parts")
+STATE: Final = tuple(name for name in TABLES if name not in {"parts", "purges", "purged"})
 """The tables that a checkpoint holds as they are."""
 
 _TYPES: Final[Mapping[pa.DataType, str]] = {
@@ -289,7 +303,7 @@ _GAPS_COLUMNS: Final = {
     "source": "the node, or empty",
     "lane": "0 direct, 1 control, 2 live, 3 backlog",
     "epoch": "of the node",
-    "reason": "missing, lost or set_aside",
+    "reason": "missing, lost, set_aside, expired or purged",
     "first_seq": "the first entry of the stream that is concerned",
     "last_seq": "the last one",
     "readings": "how many",
@@ -307,7 +321,7 @@ select d.device, d.site, d.zone, d.series, d.last_seen, p.body as profile
 from (
   select s.device, arg_max(s.site, l.time) as site, arg_max(s.zone, l.time) as zone, count(*) as series,
     max(l.time) as last_seen
-  from store.series s left join store.latest l on l.series = s.id group by s.device
+  from store.series s join store.latest l on l.series = s.id group by s.device
 ) d left join store.definitions p on p.kind = 'profile' and p.name = d.device"""
 
 _GAPS_VIEW: Final = """create view gaps as

@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from sonde.changes import Alert, Changes, Definition, Happened, Progress, Series, State, Stream
+from sonde.changes import Alert, Changes, Definition, Happened, Progress, Purge, Series, State, Stream
+from sonde.clock import Micros
 from sonde.command import Command
 from sonde.errors import Conflict
 from sonde.reading import TIME
@@ -54,7 +55,10 @@ on conflict do update set {", ".join(f"{c} = l.{c} + excluded.{c}" for c in COUN
 
 def write(cursor: Connection, changes: Changes, layout: Layout) -> None:
     """Make ``changes`` true, inside the transaction that ``cursor`` is in; :class:`Conflict` if another was here."""
+    place = offsets_of(cursor, changes.progress.log) if changes.purges else 0
     _advance(cursor, changes)
+    for purge in changes.purges:
+        _purge(cursor, purge, place, layout)
     if changes.series:
         _put(cursor, "insert into store.series select * from changed", table_of(SERIES, changes.series))
     if len(changes.readings):
@@ -73,6 +77,18 @@ def write(cursor: Connection, changes: Changes, layout: Layout) -> None:
         _put(cursor, "insert into store.marks select * from changed", table_of(MARKS, changes.marks))
     _write_definitions(cursor, changes.definitions)
     _write_commands(cursor, changes.commands, changes.happened)
+    _expire_alerts(cursor, layout.hidden.raised(changes.definitions).floors.get("alerts"))
+
+
+def hides_more(changes: Changes) -> bool:
+    """Whether less is to be seen after ``changes`` of what was there before."""
+    return bool(changes.purges) or any(definition.kind == "floor" for definition in changes.definitions)
+
+
+def offsets_of(cursor: Connection, log: str) -> int:
+    """The next offsets of all partitions of a log together: it grows with every step."""
+    sql = "select coalesce(sum(next_offset), 0)::bigint as place from store.progress where log = $log"
+    return int(fetch(cursor, sql, {"log": log})["place"][0].as_py())
 
 
 def progress_of(cursor: Connection, log: str, partition: int) -> int:
@@ -144,6 +160,33 @@ def _set(cursor: Connection, name: str, table: pa.Table) -> None:
     others = [column for column in table.schema.names if column not in KEYS[name]]
     to = ", ".join(f'"{c}" = excluded."{c}"' for c in others)
     _put(cursor, f"insert into store.{name} select * from changed on conflict do update set {to}", table)
+
+
+def _purge(cursor: Connection, purge: Purge, place: int, layout: Layout) -> None:
+    """Delete what is in tables; what is in parts is hidden, and noted for the housekeeping. ``place`` is where the log
+    stood before this step: what a part holds from beyond it came later."""
+    if purge.series is not None:
+        cursor.register("chosen", pa.table({"series": pa.array(purge.series, pa.int32())}))
+    places = [(generation("readings", number), "time") for number in layout.readings]
+    places += [(generation("windows", number), "start") for number in layout.windows]
+    places += [("store.latest", "time"), ("store.newest", "start"), ("store.alerts", "since")]
+    for table, moment in places:
+        conditions = [] if purge.series is None else ["series in (select series from chosen)"]
+        conditions += [] if purge.before is None else [f"{moment} < make_timestamptz({purge.before})"]
+        cursor.execute(f"delete from {table} where {' and '.join(conditions) or 'true'}")
+    if layout.parts:
+        number = fetch(cursor, "select coalesce(max(number), 0) + 1 as n from store.purges")["n"][0].as_py()
+        before = "null" if purge.before is None else f"make_timestamptz({purge.before})"
+        cursor.execute(f"insert into store.purges values ({number}, {place}, {before}, {purge.series is None})")
+        if purge.series is not None:
+            cursor.execute(f"insert into store.purged select {number}, series from chosen")
+    if purge.series is not None:
+        cursor.unregister("chosen")
+
+
+def _expire_alerts(cursor: Connection, floor: Micros | None) -> None:
+    if floor is not None:
+        cursor.execute(f"delete from store.alerts where state = 'resolved' and resolved_at < make_timestamptz({floor})")
 
 
 def _write_alerts(cursor: Connection, alerts: Iterable[Alert], retracted: Iterable[str]) -> None:

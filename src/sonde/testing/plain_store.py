@@ -14,6 +14,7 @@ from sonde.changes import (
     LedgerLine,
     Mark,
     Progress,
+    Purge,
     Series,
     State,
     Stream,
@@ -70,6 +71,8 @@ class PlainStore:
         self.after(changes)
 
     def _apply(self, changes: Changes) -> None:
+        for purge in changes.purges:
+            self._purge(purge)
         self.series.update((s.id, s) for s in changes.series)
         if len(changes.readings):
             self.readings.append(changes.readings)
@@ -92,6 +95,21 @@ class PlainStore:
                 self.definitions.pop((definition.kind, definition.name), None)
             else:
                 self.definitions[definition.kind, definition.name] = definition
+
+    def _purge(self, purge: Purge) -> None:
+        def taken(series: int, moment: Micros) -> bool:
+            of_it = purge.series is None or series in purge.series
+            return of_it and (purge.before is None or moment < purge.before)
+
+        def rest(table: pa.Table, moment: str) -> pa.Table:
+            moments = table[moment].cast(pa.int64()).to_pylist()
+            kept = [not taken(*row) for row in zip(table["series"].to_pylist(), moments, strict=True)]
+            return table.filter(pa.array(kept, pa.bool_()))
+
+        self.readings = [rest(table, "time") for table in self.readings]
+        self.windows = rest(self.windows, "start") if len(self.windows) else self.windows
+        self.latest = {series: time for series, time in self.latest.items() if not taken(series, time)}
+        self.alerts = {id_: alert for id_, alert in self.alerts.items() if not taken(alert.series, alert.since)}
 
     def table(self) -> pa.Table:
         """All readings, in the order in which they were committed."""
