@@ -16,7 +16,8 @@ from sonde.question import Samples
 from sonde.reading import Kind, Quality
 from sonde.store import queries
 from sonde.store.engine import Connection, fetch
-from sonde.store.layout import Content, Layout
+from sonde.store.layout import Layout
+from sonde.store.part import Content
 
 _FINE: Final = tuple(digit * 10**power for power in range(6) for digit in (1, 2, 5))
 _SECONDS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
