@@ -43,6 +43,7 @@ from sonde.ports import Credential, Store
 from sonde.sink.limits import Limits
 from sonde.sink.sink import Sink
 from sonde.status import Status
+from sonde.transport.forwarded import Forwarded
 from sonde.transport.http import TelemetryApp
 from sonde.transport.memory import MemoryWire
 
@@ -123,6 +124,7 @@ class Up:
             names=settings.server.names,
             most=settings.server.max_connections,
         )
+        app = Forwarded(app, settings.server.trusted_proxies)
         self._listening = Listening(app, settings.server, self._entrance)
         self._anchoring = Anchoring(self._audit, self._sink, self._listening.loop, clock)
         here = loaded.file.parent if loaded.file else Path()

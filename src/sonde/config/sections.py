@@ -1,5 +1,6 @@
 """The sections of the configuration that are there once each."""
 
+from ipaddress import ip_network
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -17,6 +18,15 @@ def _scopes(words: tuple[str, ...]) -> tuple[str, ...]:
     wrong = sorted(set(words) - _SCOPES)
     if wrong:
         raise ValueError(f"{wrong[0]!r} is no scope; there are ingest, read, command and admin")
+    return words
+
+
+def _networks(words: tuple[str, ...]) -> tuple[str, ...]:
+    for word in words:
+        try:
+            ip_network(word, strict=False)
+        except ValueError:
+            raise ValueError(f"{word!r} is no address or network; one looks like 10.0.0.7 or 10.0.0.0/24") from None
     return words
 
 
@@ -98,6 +108,12 @@ class Server(Section):
     )
     names: Words = key(
         (), "Names that browsers may call this server by, besides localhost.", example="sonde.example.org"
+    )
+    trusted_proxies: Annotated[Words, AfterValidator(_networks)] = key(
+        (),
+        "Proxies in front, as addresses or networks: only they are believed when X-Forwarded-For says who asks, and "
+        "X-Forwarded-Proto how.",
+        example="127.0.0.1",
     )
     header_timeout: Span = key(10.0, "Time for a request's headers to arrive.", gt=0, le=3600)
     body_timeout: Span = key(30.0, "Time for a request's body to arrive.", gt=0, le=3600)
