@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from sonde.transport.forwarded import Forwarded
+from sonde.errors import Unauthenticated
+from sonde.ports import Guest, Knock
+from sonde.transport.forwarded import Forwarded, ForwardedLive, Proxies
 
 
 def seen(
@@ -24,7 +26,7 @@ def seen(
         "scheme": scheme,
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers],
     }
-    asyncio.run(Forwarded(app, proxies)(scope, None, None))  # type: ignore[arg-type]
+    asyncio.run(Forwarded(app, Proxies(proxies))(scope, None, None))  # type: ignore[arg-type]
     return found[0]["client"][0] if found[0]["client"] else "", found[0]["scheme"]
 
 
@@ -87,3 +89,21 @@ def test_how_the_proxy_was_asked(values: list[str], expected: str) -> None:
 def test_so_many_hops_and_no_more_are_looked_at() -> None:
     hops = ", ".join(["203.0.113.9"] + ["10.0.0.8"] * 100_000)
     assert seen("10.0.0.7", ("10.0.0.0/24",), (FOR, hops))[0] == "10.0.0.8"
+
+
+def test_the_same_for_websockets() -> None:
+    found: list[str] = []
+
+    class Hall:
+        def admit(self, knock: Knock) -> Guest:
+            found.append(knock.address)
+            raise Unauthenticated("nobody comes in here")
+
+    for peer, headers in (
+        ("127.0.0.1", {}),
+        ("127.0.0.1", {"forwarded": "x"}),
+        ("10.0.0.7", {FOR.lower(): "203.0.113.9"}),
+    ):
+        with pytest.raises(Unauthenticated):
+            ForwardedLive(Hall(), Proxies(["10.0.0.7"])).admit(Knock("/ws", headers, (), peer, "127.0.0.1"))
+    assert found == ["127.0.0.1", "127.0.0.1 (forwarded)", "203.0.113.9"]

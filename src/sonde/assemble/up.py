@@ -43,7 +43,7 @@ from sonde.ports import Credential, Store
 from sonde.sink.limits import Limits
 from sonde.sink.sink import Sink
 from sonde.status import Status
-from sonde.transport.forwarded import Forwarded
+from sonde.transport.forwarded import Forwarded, ForwardedLive, Proxies
 from sonde.transport.http import TelemetryApp
 from sonde.transport.memory import MemoryWire
 
@@ -124,8 +124,8 @@ class Up:
             names=settings.server.names,
             most=settings.server.max_connections,
         )
-        app = Forwarded(app, settings.server.trusted_proxies)
-        self._listening = Listening(app, settings.server, self._entrance)
+        proxies = Proxies(settings.server.trusted_proxies)
+        self._listening = Listening(Forwarded(app, proxies), settings.server, ForwardedLive(self._entrance, proxies))
         self._anchoring = Anchoring(self._audit, self._sink, self._listening.loop, clock)
         here = loaded.file.parent if loaded.file else Path()
         wire = MemoryWire(self._sink, _LOCAL, self._listening.loop)
