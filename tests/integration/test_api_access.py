@@ -24,6 +24,8 @@ OPEN = {
 FRONT = {"/telemetry", "/ingest"}  # taken in by a handler in front of this application
 EXAMPLES = {"device_id": "Site-01/Zone-01/room", "command": "get_status"}
 
+PARAMETERS = {"/trends": {"sensor_type": "co2"}, "/samples": {"series": "0"}, "/export": {"series": "0"}}
+
 Operation = tuple[str, str, str]  # method, path, scope or ""
 
 
@@ -63,7 +65,7 @@ def ask(api: httpx.Client, method: str, path: str, token: str | None, cookie: st
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     if cookie:
         headers["Cookie"] = f"sonde_session={cookie}"
-    parameters = {"sensor_type": "co2"} if path == "/trends" else {}
+    parameters = PARAMETERS.get(path, {})
     body = {"sql": "select 1"} if path == "/sql" else None
     if path in {"/sign-in", "/sign-out"} and method == "POST":
         data = {"link": "nobody's"}
@@ -160,9 +162,10 @@ class TestSignIn:
             assert "samesite=strict" in cookie
             assert browser.get("/devices").status_code == 200
             assert browser.get("/session").json()["name"] == "admin"
-            assert "Signed in as <b>admin</b>" in browser.get("/").text
+            assert 'id="app"' in browser.get("/").text
             assert browser.post("/sign-out").status_code == 303
             assert browser.get("/devices").status_code == 401
+            assert "sign in" in browser.get("/").text
             assert browser.get("/session").json() == {"name": None, "scopes": [], "expires": None}
 
     def test_a_link_works_once(self, house: House, api: httpx.Client) -> None:

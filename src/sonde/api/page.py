@@ -1,29 +1,15 @@
-"""HTML of the pages for people. Everything that comes from outside is escaped; there is no script."""
+"""HTML of the pages for people. Everything that comes from outside is escaped; no script stands in a page."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from html import escape
-from typing import Any, Final
+from typing import Final
 
 from sonde.errors import SondeError
 
-_ROUTES: Final = (
-    ("/devices", "devices and their newest values"),
-    ("/kpis/live", "each zone now"),
-    ("/trends?sensor_type=co2", "a day of CO₂ in windows of 5 minutes"),
-    ("/alerts/recent", "the newest alerts"),
-    ("/utilization/heatmap", "how rooms are used"),
-    ("/historical-data?limit=20", "raw readings"),
-    ("/ledger", "what became of every reading"),
-    ("/gaps", "what is missing, and why"),
-    ("/health", "how this server is"),
-    ("/config-summary", "the settings in force"),
-)
-_STORED: Final = (
-    ("readings", "readings"),
-    ("series", "series"),
-    ("devices", "devices"),
-    ("alerts_firing", "alerts firing"),
-    ("parts", "sealed parts"),
+_HEAD: Final = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    '<meta name="color-scheme" content="dark light">'
 )
 
 
@@ -34,18 +20,35 @@ def layout(title: str, body: str, *, here: str = "") -> str:
         f'<a href="{path}"{" aria-current=page" if path == here else ""}>{name}</a>' for path, name in places
     )
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="dark light">'
-        f'<title>{escape(title)} · Sonde</title><link rel="icon" href="/static/sonde.svg">'
+        f'{_HEAD}<title>{escape(title)} · Sonde</title><link rel="icon" href="/static/sonde.svg">'
         '<link rel="stylesheet" href="/static/sonde.css"></head><body>'
         f'<header><a class="name" href="/">Sonde</a><nav>{links}</nav></header>{body}</body></html>'
     )
 
 
-def start_page(base: str, name: str | None, totals: Mapping[str, Any] | None, notice: str) -> str:
-    """The start: what is stored (if the caller may see it), how to send a reading, how to ask for it back."""
-    return layout("Start", f"<main>{_stored(name, totals, notice)}{_example(base)}{_questions()}</main>", here="/")
+def dashboard_page(modules: Iterable[str]) -> str:
+    """The frame that the dashboard's modules fill; all of them are fetched at once."""
+    preloads = "".join(f'<link rel="modulepreload" href="/static/{escape(name)}">' for name in modules)
+    sheets = "".join(
+        f'<link rel="stylesheet" href="/static/{name}">' for name in ("sonde.css", "vendor/uplot.css", "dashboard.css")
+    )
+    return (
+        f'{_HEAD}<title>Sonde</title><link rel="icon" href="/static/sonde.svg">{sheets}{preloads}'
+        '<script type="module" src="/static/app.js"></script></head><body class="dashboard"><div id="app">'
+        '<noscript><p class="problem">The dashboard needs JavaScript. The <a href="/docs">HTTP api</a> does not.</p></noscript>'
+        "</div></body></html>"
+    )
+
+
+def start_page(base: str, notice: str) -> str:
+    """The start for who is not signed in: how to get in, how to send a reading, how to ask for it back."""
+    said = f'<p class="problem" role="alert">{escape(notice)}</p>' if notice else ""
+    sign_in = (
+        "<h1>Sonde</h1><p>Sign in to see the dashboard: open the link that the server printed, or go to "
+        '<a href="/sign-in">sign in</a>. <code>sonde token link</code> makes another link. Programs send a token: '
+        "<code>Authorization: Bearer sonde_…</code></p>"
+    )
+    return layout("Start", f"<main>{said}{sign_in}{_example(base)}</main>", here="/")
 
 
 def sign_in_page(link: str, error: SondeError | None = None) -> str:
@@ -63,28 +66,6 @@ def sign_in_page(link: str, error: SondeError | None = None) -> str:
     return layout("Sign in", f'<main class="narrow"><h1>Sign in</h1>{said}{form}</main>')
 
 
-def _stored(name: str | None, totals: Mapping[str, Any] | None, notice: str) -> str:
-    if notice:
-        return f'<h1>What is stored</h1><p class="problem" role="alert">{escape(notice)}</p>'
-    if totals is None:
-        return (
-            "<h1>What is stored</h1><p>Sign in to see it: open the link that the server printed, or go to "
-            '<a href="/sign-in">sign in</a>. Programs send a token: <code>Authorization: Bearer sonde_…</code></p>'
-        )
-    figures = "".join(f"<div><dt>{label}</dt><dd>{int(totals[key] or 0):,}</dd></div>" for key, label in _STORED)
-    size = f"<div><dt>size of parts</dt><dd>{_bytes(int(totals['part_bytes'] or 0))}</dd></div>"
-    return f'<h1>What is stored</h1><dl class="figures">{figures}{size}</dl>{_who(name)}'
-
-
-def _who(name: str | None) -> str:
-    if name is None:
-        return ""
-    return (
-        f'<form class="inline" method="post" action="/sign-out">Signed in as <b>{escape(name)}</b> '
-        '<button class="plain">Sign out</button></form>'
-    )
-
-
 def _example(base: str) -> str:
     make = "SONDE_TOKEN=$(sonde token create me --scope ingest --scope read)"
     send = (
@@ -99,22 +80,3 @@ def _example(base: str) -> str:
         f"<pre><code>{escape(make)}</code></pre><pre><code>{escape(send)}</code></pre>"
         f"<pre><code>{escape(ask)}</code></pre>"
     )
-
-
-def _questions() -> str:
-    rows = "".join(
-        f'<tr><td><a href="{escape(path)}"><code>{escape(path)}</code></a></td><td>{escape(text)}</td></tr>'
-        for path, text in _ROUTES
-    )
-    return (
-        f'<h2>Questions</h2><table>{rows}</table><p>All of them, with every parameter: <a href="/docs">HTTP api</a></p>'
-    )
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

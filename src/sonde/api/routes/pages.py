@@ -1,5 +1,6 @@
-"""Pages for people: the start, and the reference of this api. They need nothing from elsewhere, and no script."""
+"""Pages for people: the dashboard, and the reference of this api. They need nothing from elsewhere."""
 
+import hashlib
 from importlib.resources import files
 from typing import Annotated, Any, Final
 
@@ -7,35 +8,47 @@ from fastapi import Path, Request, Response
 from fastapi.responses import HTMLResponse
 
 from sonde.api.auth import scopes_of
-from sonde.api.page import start_page
+from sonde.api.page import dashboard_page, start_page
 from sonde.api.parts import PartsOf
 from sonde.api.reference import reference_page
 from sonde.api.responses import failing
 from sonde.api.routes.router import open_router
 from sonde.errors import NotFound, SondeError
-from sonde.question import Totals
 
 router = open_router("pages")
 
 _HTML: Final[dict[int | str, Any]] = {
     200: {"description": "A page", "content": {"text/html": {"schema": {"type": "string"}}}}
 }
-_STATIC: Final = files("sonde.api") / "static"
-_TYPES: Final = {".css": "text/css", ".svg": "image/svg+xml"}
+_TYPES: Final = {".css": "text/css", ".svg": "image/svg+xml", ".js": "text/javascript"}
+
+
+def _static_files() -> dict[str, tuple[bytes, str, str]]:
+    """What lies in the folder ``static``: by name, its content, its type, and a tag that changes with the content."""
+    root = files("sonde.api") / "static"
+    found = {}
+    for folder, prefix in ((root, ""), (root / "vendor", "vendor/")):
+        for file in folder.iterdir():
+            media = _TYPES.get(file.name[file.name.rfind(".") :])
+            if media is not None:
+                content = file.read_bytes()
+                found[prefix + file.name] = content, media, f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+    return found
+
+
+STATIC: Final = _static_files()
+MODULES: Final = tuple(sorted(name for name in STATIC if name.endswith(".js")))
 
 
 @router.get("/", response_class=HTMLResponse, responses={**_HTML, **failing(422)})
 def start(request: Request, parts: PartsOf) -> Response:
-    """What this server is, and where to go. Who may read sees what is stored."""
-    name, totals, notice = None, None, ""
+    """The dashboard for who may read; for all others how to sign in, and how to send a reading."""
+    notice = ""
     try:
-        who, scopes = scopes_of(request, parts.access)
-        name = who.name if who else None
-        if "read" in scopes:
-            totals = parts.desk.ask(Totals()).rows.to_pylist()[0]
+        may_read = "read" in scopes_of(request, parts.access)[1]
     except SondeError as error:
-        notice = str(error)
-    page = start_page(str(request.base_url).rstrip("/"), name, totals, notice)
+        may_read, notice = False, str(error)
+    page = dashboard_page(MODULES) if may_read else start_page(str(request.base_url).rstrip("/"), notice)
     return HTMLResponse(page, headers={"Cache-Control": "no-store"})
 
 
@@ -59,11 +72,13 @@ def document(request: Request) -> Response:
     return Response(content, media_type="application/json", headers={"Cache-Control": "no-cache"})
 
 
-@router.get("/static/{name}", include_in_schema=False)
-def static(name: Annotated[str, Path(max_length=64)]) -> Response:
+@router.get("/static/{name:path}", include_in_schema=False)
+def static(request: Request, name: Annotated[str, Path(max_length=64)]) -> Response:
     """A file that the pages need."""
-    suffix = name[name.rfind(".") :]
-    found = next((f for f in _STATIC.iterdir() if f.name == name), None) if suffix in _TYPES else None
-    if found is None:
+    if name not in STATIC:
         raise NotFound(f"no file {name!r} belongs to these pages")
-    return Response(found.read_bytes(), media_type=_TYPES[suffix], headers={"Cache-Control": "no-cache"})
+    content, media, tag = STATIC[name]
+    headers = {"Cache-Control": "no-cache", "ETag": tag}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=media, headers=headers)
