@@ -198,6 +198,24 @@ class Changes:
     purges: Sequence[Purge] = ()
 
 
+class Corrected(NamedTuple):
+    """A span of time, both ends included, in which late readings changed a series' history and its windows."""
+
+    series: Series
+    first: Micros
+    last: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step changed, with names, for those who look on once the store has it. ``alerts`` are those that are in another
+    state now; pending ones are not news."""
+
+    progress: Progress
+    alerts: Sequence[tuple[Alert, Series]] = ()
+    corrected: Sequence[Corrected] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """What a processor needs from the store to go on."""

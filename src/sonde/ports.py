@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from sonde.audit import Act
-from sonde.changes import Changes, Series, State
+from sonde.changes import Changes, Series, State, Step
 from sonde.clock import Micros
 from sonde.entry import Entry
 from sonde.fresh import Fresh
@@ -269,6 +269,15 @@ class Feed(Protocol):
 
     def series(self, number: int) -> Series:
         """The series that has a number in :class:`sonde.fresh.Fresh`."""
+        ...
+
+
+class Onlooker(Protocol):
+    """Told of each step of a processor once the store has it; never while a store is made again. What it does not come to
+    see because the program ends is in the store all the same."""
+
+    def committed(self, step: Step) -> None:
+        """Called on the processor's thread, which waits: be brief, and raise nothing."""
         ...
 
 

@@ -19,7 +19,7 @@ from sonde.errors import Damaged, Hold, Retry, SondeError
 from sonde.frame import Opener
 from sonde.keyring import Keys
 from sonde.metrics import Metrics
-from sonde.ports import Store
+from sonde.ports import Onlooker, Store
 from sonde.process.following import Following
 from sonde.process.processor import Lag, Processor
 from sonde.process.rebuild import forget_identities, rebuild
@@ -50,6 +50,7 @@ class Storage:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._record: Callable[[Sequence[Entry]], object] = lambda entries: None
+        self._onlookers: Sequence[Onlooker] = ()
         self._trouble: dict[str, str] = {}  # by thread: what keeps it from its work
         self.processor: Processor | None = None
         truth = open_truth(directory, settings, metrics)
@@ -79,9 +80,10 @@ class Storage:
             raise Retry(self._trouble.get("store", "the store is not open yet"), after=2.0)
         return self._store
 
-    def start(self, record: Callable[[Sequence[Entry]], object]) -> None:
-        """Begin. ``record`` puts entries into the log: what the configuration says and the log does not."""
-        self._record = record
+    def start(self, record: Callable[[Sequence[Entry]], object], onlookers: Sequence[Onlooker] = ()) -> None:
+        """Begin. ``record`` puts entries into the log: what the configuration says and the log does not. ``onlookers`` are
+        told of each step of the processor."""
+        self._record, self._onlookers = record, onlookers
         if self._store is not None:
             self._try_to_tell(self._store)
         self._threads = [
@@ -146,6 +148,7 @@ class Storage:
             self._opener,
             clock=self._clock,
             metrics=self._metrics,
+            onlookers=self._onlookers,
             dedupe_days=self._settings.process.remember * SECOND / DAY,
             dedupe_max=self._settings.process.remember_most,
         )

@@ -134,7 +134,7 @@ class Up:
     def start(self) -> Self:
         """Returns when it listens."""
         _collect_seldom()
-        self._storage.start(self._sink.record_now)
+        self._storage.start(self._sink.record_now, [self._entrance.feed])
         self._listening.start()
         self._try_to_announce()
         self._begun = True

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sonde.changes import WINDOWS, Changes, Definition, Progress, Purge, Series, State
+from sonde.alert import from_trace
+from sonde.changes import WINDOWS, Alert, Changes, Corrected, Definition, Progress, Purge, Series, State, Step
 from sonde.clock import SECOND
 from sonde.entry import Entry, EntryKind
 from sonde.errors import Invalid
@@ -47,6 +48,8 @@ class Folding:
         self._marking.learn(state.series, self._definitions.profiles)
         self._alerting = Alerting(self._numbering.series, self._definitions.rules, state.alerts)
         self._commanding = Commanding(state.commands)
+        self._alert_states = {alert.id: alert.state for alert in state.alerts}
+        self._corrected: list[Corrected] = []
         self._newest = np.full(len(state.series), _NEVER, np.int64)
         for series, time in state.newest.items():
             self._newest[series] = time
@@ -91,6 +94,22 @@ class Folding:
             Progress(progress.log, progress.partition, lost.next_offset, progress.log_time),
             tally,
         )
+
+    def step(self, changes: Changes) -> Step:
+        """``changes`` for those who look on; asked once, after the fold that made them."""
+        corrected, self._corrected = self._corrected, []
+        series = self._numbering.series
+        turned = [(a, series[a.series]) for a in changes.alerts if from_trace(a) is None and self._turns_state(a)]
+        return Step(changes.progress, turned, corrected)
+
+    def _turns_state(self, alert: Alert) -> bool:
+        """Whether an alert is in another state than when this was asked last."""
+        turns = self._alert_states.get(alert.id, "pending") != alert.state
+        if alert.state == "resolved":
+            self._alert_states.pop(alert.id, None)
+        else:
+            self._alert_states[alert.id] = alert.state
+        return turns
 
     @property
     def series(self) -> int:
@@ -173,6 +192,7 @@ class Folding:
         arrived.mark_clocks(round(settings.future_limit * SECOND))
         late = self._late(arrived, series)
         if late.any():
+            self._note_corrected(arrived, series, late)
             starts = np.cumsum([0, *(piece.rows for piece in arrived.pieces[:-1])])
             for piece, rows in zip(
                 arrived.pieces, np.add.reduceat(late.astype(np.int64), starts).tolist(), strict=True
@@ -194,6 +214,18 @@ class Folding:
             more = self.series - len(self._newest)
             if more > 0:
                 self._newest = np.append(self._newest, np.full(max(more, len(self._newest)), _NEVER))
+
+    def _note_corrected(self, arrived: Arrived, series: npt.NDArray[np.int32], late: npt.NDArray[np.bool_]) -> None:
+        """Which span of which series late readings fall into."""
+        ids, at = np.unique(series[late], return_inverse=True)
+        first, last = np.full(len(ids), np.iinfo(np.int64).max), np.full(len(ids), _NEVER)
+        np.minimum.at(first, at, arrived.time[late])
+        np.maximum.at(last, at, arrived.time[late])
+        known = self._numbering.series
+        self._corrected = [
+            Corrected(known[number], start, end)
+            for number, start, end in zip(ids.tolist(), first.tolist(), last.tolist(), strict=True)
+        ]
 
     def _late(self, arrived: Arrived, series: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Which readings are older than the newest of their series in the frames before theirs. A clock that is wrong

@@ -7,12 +7,12 @@ from typing import Final
 
 import structlog
 
-from sonde.changes import Changes, Mark
+from sonde.changes import Changes, Mark, Step
 from sonde.clock import DAY, SECOND, Clock, SystemClock
 from sonde.errors import Conflict, Hold, NotFound, Retry
 from sonde.frame import Opener
 from sonde.metrics import Metrics
-from sonde.ports import Identities, Log, Store
+from sonde.ports import Identities, Log, Onlooker, Store
 from sonde.process.folding import Folding
 from sonde.process.gather import Gatherer, Opened, Unread
 
@@ -53,6 +53,7 @@ class Processor:
         metrics: Metrics | None = None,
         max_readings: int = 250_000,
         linger: float = 0.25,
+        onlookers: Sequence[Onlooker] = (),
         dedupe_days: float = 7.0,
         dedupe_max: int = 1_000_000,
     ) -> None:
@@ -65,6 +66,7 @@ class Processor:
         self._metrics = metrics or Metrics()
         self._max_readings = max_readings
         self._linger = linger
+        self._onlookers = onlookers
         self._remember = round(dedupe_days * DAY)
         self._dedupe_max = dedupe_max
         self._folding: Folding | None = None  # none: to be made from the store
@@ -139,7 +141,15 @@ class Processor:
         self._committed = self._clock.monotonic()
         self.position = changes.progress.offset
         self._measure(changes, gathered, self._committed - started)
+        self._tell_onlookers(folding.step(changes))
         return True
+
+    def _tell_onlookers(self, step: Step) -> None:
+        for onlooker in self._onlookers:
+            try:
+                onlooker.committed(step)
+            except Exception:  # the step is done; nobody who looks on may undo it
+                _log.exception("onlooker_failed", event_name="processor.onlooker_failed", offset=self.position)
 
     def _ready(self) -> tuple[Folding, Gatherer]:
         if self._folding is None or self._gatherer is None:

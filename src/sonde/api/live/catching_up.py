@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 
 from sonde.api.live.news import NEWS
 from sonde.api.live.parcel import Parcel
 from sonde.api.live.recent import Recent
 from sonde.api.live.subscription import Subscription
-from sonde.api.live.writer import Rows
+from sonde.api.live.writer import Readings
+from sonde.clock import SECOND
 from sonde.errors import Damaged, Hold, NotFound, Retry
 from sonde.fresh import Fresh
 from sonde.metrics import Metrics
@@ -22,6 +24,8 @@ _READ_BYTES: Final = 1 << 20  # of sealed frames a read
 _AT_ONCE: Final = 5000  # readings looked at before others have a turn
 _OLD_BYTES: Final = 16 << 20
 _WAIT_SECONDS: Final = 1.0
+
+Rows = npt.NDArray[np.intp]
 
 
 class Front(Protocol):
@@ -81,10 +85,9 @@ class CatchingUp:
             return
         if not frames:
             frames = await self._read(subscription, parcel, partition, offset, front)
-        for fresh in frames:
-            if fresh.offset >= front:
-                break
-            await self._give(subscription, parcel, fresh)
+        frames = [fresh for fresh in frames if fresh.offset < front]
+        for fresh, rows in self._chosen(subscription, parcel, frames):
+            await self._give(subscription, parcel, fresh, rows)
         await self._send(subscription, parcel)
         await asyncio.sleep(0)
 
@@ -121,44 +124,62 @@ class CatchingUp:
         for partition, offset in offsets.items():
             place.move(partition, offset)
         self._metrics.live_gaps.labels(reason).inc()
-        parcel.say("gap", place, **{"from": before, "to": str(place), "reason": reason})
+        parcel.say("gap", place, {"from": before, "to": str(place), "reason": reason})
         for frame in parcel.take():
             subscription.room.send(frame.frame)
 
-    async def _give(self, subscription: Subscription, parcel: Parcel, fresh: Fresh) -> None:
+    def _chosen(
+        self, subscription: Subscription, parcel: Parcel, frames: Sequence[Fresh]
+    ) -> Sequence[tuple[Fresh, Rows]]:
+        """The frames, each with the rows of it that are wanted. With a rate, of those of one series that came in the same
+        stretch of time the last."""
+        rate, place = subscription.wanted.rate, subscription.place
+        seen: set[tuple[int, int]] = set()
+        chosen: list[tuple[Fresh, Rows]] = []
+        for fresh in reversed(frames):
+            rows = self._matching(subscription, fresh)
+            if place.offsets[fresh.partition] == fresh.offset:
+                rows = rows[rows >= place.within.get(fresh.partition, 0)]
+            if rate and fresh.series is not None:
+                stretch = int(fresh.log_time * rate // SECOND)
+                kept = [row for row in rows[::-1].tolist() if _first_time(seen, (int(fresh.series[row]), stretch))]
+                parcel.skipped += len(rows) - len(kept)
+                rows = np.array(kept[::-1], np.intp)
+            chosen.append((fresh, rows))
+        return chosen[::-1]
+
+    def _matching(self, subscription: Subscription, fresh: Fresh) -> Rows:
+        """The rows of a frame that a subscription is about."""
+        if fresh.series is None or "data" not in subscription.wanted.kinds:
+            return np.zeros(0, np.intp)
+        ids, inverse = np.unique(fresh.series, return_inverse=True)
+        wants = np.array([self._wants(subscription, number) for number in ids.tolist()], np.bool_)
+        return np.flatnonzero(wants[inverse])
+
+    async def _give(self, subscription: Subscription, parcel: Parcel, fresh: Fresh, rows: Rows) -> None:
         """Put what a frame brings into messages; send them as they are full."""
         place, wanted = subscription.place, subscription.wanted
-        if fresh.series is not None and "data" in wanted.kinds:
-            await self._give_readings(subscription, parcel, fresh)
+        for start in range(0, len(rows), _AT_ONCE):
+            await self._give_readings(subscription, parcel, fresh, rows[start : start + _AT_ONCE])
         for entry in fresh.entries:
             news = NEWS[entry.kind](entry, fresh.log_time) if entry.kind in NEWS else None
             if news is not None and news.type in wanted.kinds and wanted.matches_device(news.device):
-                parcel.say(news.type, place, **news.members)
+                parcel.say(news.type, place, news.members)
         if fresh.lost:
             behind = place.copy()
             behind.move(fresh.partition, fresh.until)
-            parcel.say(
-                "gap", behind, **{"from": str(place), "to": str(behind), "reason": "damaged", "detail": fresh.lost}
-            )
+            members = {"from": str(place), "to": str(behind), "reason": "damaged", "detail": fresh.lost}
+            parcel.say("gap", behind, members)
         place.move(fresh.partition, fresh.until)
 
-    async def _give_readings(self, subscription: Subscription, parcel: Parcel, fresh: Fresh) -> None:
-        assert fresh.series is not None
-        place, wanted = subscription.place, subscription.wanted
-        first = place.within.get(fresh.partition, 0) if place.offsets[fresh.partition] == fresh.offset else 0
-        ids, inverse = np.unique(fresh.series, return_inverse=True)
-        wants = np.array([self._wants(subscription, number) for number in ids.tolist()], np.bool_)
-        found = np.flatnonzero(wants[inverse])
-        found = found[found >= first]
-        for start in range(0, len(found), _AT_ONCE):
-            some = found[start : start + _AT_ONCE]
-            rows = Rows(fresh, some, self._feed.series)
-            write = rows.plain if wanted.plain else rows.v1
-            for i, row in enumerate(some.tolist()):
-                if parcel.is_full:
-                    place.move(fresh.partition, fresh.offset, row)
-                    await self._send(subscription, parcel)
-                parcel.add(write(i))
+    async def _give_readings(self, subscription: Subscription, parcel: Parcel, fresh: Fresh, rows: Rows) -> None:
+        readings = Readings(fresh, rows, self._feed.series)
+        write = readings.plain if subscription.wanted.plain else readings.v1
+        for i, row in enumerate(rows.tolist()):
+            if parcel.is_full:
+                subscription.place.move(fresh.partition, fresh.offset, row)
+                await self._send(subscription, parcel)
+            parcel.add(write(i))
 
     async def _send(self, subscription: Subscription, parcel: Parcel) -> None:
         parcel.seal(subscription.place)
@@ -172,3 +193,10 @@ class CatchingUp:
         if wants is None:
             wants = subscription.known[number] = subscription.wanted.matches(self._feed.series(number))
         return wants
+
+
+def _first_time(seen: set[tuple[int, int]], key: tuple[int, int]) -> bool:
+    if key in seen:
+        return False
+    seen.add(key)
+    return True

@@ -6,22 +6,21 @@ room again (:class:`CatchingUp`). So there is no queue a client; the log is the 
 """
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from sonde.api.live.catching_up import CatchingUp
-from sonde.api.live.group import Group
-from sonde.api.live.index import Index
-from sonde.api.live.news import NEWS
-from sonde.api.live.parcel import Parcel, Sealed
+from sonde.api.live.groups import Groups
+from sonde.api.live.items import Item, Items
+from sonde.api.live.parcel import Parcel
 from sonde.api.live.place import Place
 from sonde.api.live.recent import Recent
 from sonde.api.live.subscription import Subscription
-from sonde.api.live.thinning import Held
 from sonde.api.live.wanted import Wanted
-from sonde.api.live.writer import Rows
+from sonde.changes import Step
 from sonde.fresh import Fresh
 from sonde.metrics import Metrics
 from sonde.ports import Feed
@@ -30,6 +29,8 @@ COALESCE_SECONDS: Final = 0.02
 _QUIET_SECONDS: Final = 5.0
 _LINGER_SECONDS: Final = 30.0  # after the last client went, before the log is not followed any more
 _RECENT_BYTES: Final = 32 << 20
+_GATHER_SECONDS: Final = 0.5  # over which what the processor found is gathered
+_MATCHES: Final = 50_000  # of those that are behind and what was found; beyond, they are told that there was something
 _WAITING_READINGS: Final = 100_000  # told, and not looked at yet; then the feed waits
 
 
@@ -43,8 +44,8 @@ class LiveFeed:
         self.metrics = metrics
         self._front: dict[int, int] = {}  # what was sent to those that are live
         self._told: dict[int, int] = {}  # what waits to be sent besides
-        self._index = Index(feed.series)
-        self._groups: dict[Wanted, Group] = {}
+        self._groups = Groups(feed.series)
+        self._behind: set[Subscription] = set()
         self._catching_up = CatchingUp(self, feed, metrics)
         self._pending: list[Fresh] = []
         self._waiting = 0
@@ -52,6 +53,8 @@ class LiveFeed:
         self._room.set()
         self._timer: asyncio.TimerHandle | None = None
         self._quiet: asyncio.TimerHandle | None = None
+        self._telling: asyncio.TimerHandle | None = None
+        self._items = Items()
         self._linger: asyncio.TimerHandle | None = None
         self._flushed = 0.0
         self._subscriptions = 0
@@ -77,8 +80,9 @@ class LiveFeed:
             return
         subscription.end()
         self._subscriptions -= 1
+        self._behind.discard(subscription)
         if subscription.is_live:
-            self._leave(subscription)
+            self._groups.leave(subscription)
         if not self._subscriptions and self._loop is not None:
             self._linger = self._loop.call_later(_LINGER_SECONDS, self._rest)
 
@@ -91,24 +95,28 @@ class LiveFeed:
         place = subscription.place
         if place.within or any(self._front.get(p) != offset for p, offset in place.offsets.items()):
             return False
-        group = self._groups.get(subscription.wanted)
-        if group is None:
-            group = self._groups[subscription.wanted] = Group(subscription.wanted)
-            self._index.add(group)
-        group.members[subscription] = None
-        subscription.is_live, subscription.resumed, subscription.task = True, False, None
+        self._groups.join(subscription)
+        subscription.resumed, subscription.task = False, None
         subscription.known.clear()
+        self._behind.discard(subscription)
+        self._pay(subscription, place)
         return True
 
-    def _leave(self, subscription: Subscription) -> None:
-        subscription.is_live = False
-        group = self._groups[subscription.wanted]
-        del group.members[subscription]
-        if not group.members:
-            del self._groups[subscription.wanted]
-            self._index.remove(group)
+    def _pay(self, subscription: Subscription, place: Place) -> None:
+        """Say what could not be said while a subscription was behind."""
+        parcel = Parcel(subscription.wanted)
+        for type_, members in subscription.owed:
+            parcel.say(type_, place, members)
+        if subscription.owes_more:
+            why = "alerts and corrections were left out: ask for them again"
+            parcel.say("gap", place, {"from": str(place), "to": str(place), "reason": "slow", "detail": why})
+            self.metrics.live_gaps.labels("slow").inc()
+        subscription.owed, subscription.owes_more = [], False
+        for frame in parcel.take():
+            subscription.room.send(frame.frame)
 
     def _go_behind(self, subscription: Subscription) -> None:
+        self._behind.add(subscription)
         subscription.task = asyncio.get_running_loop().create_task(self._catching_up.run(subscription))
 
     def _begin(self) -> None:
@@ -122,10 +130,11 @@ class LiveFeed:
 
     def _rest(self) -> None:
         self.source.listen(None)
-        for timer in (self._timer, self._quiet):
+        for timer in (self._timer, self._quiet, self._telling):
             if timer is not None:
                 timer.cancel()
-        self._loop = self._timer = self._quiet = None
+        self._loop = self._timer = self._quiet = self._telling = None
+        self._items = Items()
         self._pending.clear()
         self._front.clear()
         self._told.clear()
@@ -138,11 +147,10 @@ class LiveFeed:
         loop = self._loop
         if loop is None:
             return
-        self._room.wait(1.0)
-        try:
+        while not self._room.wait(1.0) and not loop.is_closed():
+            continue
+        with contextlib.suppress(RuntimeError):  # the server has ended
             loop.call_soon_threadsafe(self._take, fresh)
-        except RuntimeError:  # the server has ended
-            return
 
     def _take(self, told: Sequence[Fresh]) -> None:
         if self._loop is None:
@@ -168,14 +176,15 @@ class LiveFeed:
     def _jump(self, fresh: Fresh) -> None:
         """The feed goes on further ahead: those that are live read what lies between by themselves."""
         self._flush()
-        for group in list(self._groups.values()):
+        for group in self._groups:
             for subscription in list(group.members):
-                self._fall_behind(subscription)
+                subscription.resumed = True
+                self._fall_behind(subscription, Place(self.source.id, self._front))
         self._front[fresh.partition] = fresh.offset
 
-    def _fall_behind(self, subscription: Subscription) -> None:
-        subscription.place, subscription.resumed = Place(self.source.id, self._front), True
-        self._leave(subscription)
+    def _fall_behind(self, subscription: Subscription, place: Place) -> None:
+        subscription.place = place.copy()
+        self._groups.leave(subscription)
         self._go_behind(subscription)
 
     def _schedule(self, after: float) -> None:
@@ -197,87 +206,78 @@ class LiveFeed:
         self._flushed = now = time.monotonic()
         before, place = Place(self.source.id, self._front), Place(self.source.id, self._front)
         pending, self._pending, self._waiting = self._pending, [], 0
-        touched: dict[Group, None] = {}
         for fresh in pending:
-            self._sort(fresh, place, touched)
+            self._groups.sort(fresh, place)
             place.move(fresh.partition, fresh.until)
             self.recent.put(fresh)
         self._front.update(place.offsets)
-        due = self._send(touched, before, place, now)
-        if touched:
-            self.metrics.live_seconds.observe(time.monotonic() - now)
+        self._send(before, place, now)
         self._room.set()
         if pending:
             self._wake()
+            self.metrics.live_seconds.observe(time.monotonic() - now)
+        due = self._groups.due()
         if due is not None:
             self._schedule(max(COALESCE_SECONDS, due - now))
 
-    def _sort(self, fresh: Fresh, place: Place, touched: dict[Group, None]) -> None:
-        """Put what a frame brings into the parcels of those who want it."""
-        if fresh.series is not None:
-            found = self._index.rows(fresh.series)
-            if len(found):
-                self._sort_readings(fresh, found, place, touched)
-        if fresh.lost:
-            behind = place.copy()
-            behind.move(fresh.partition, fresh.until)
-            for group in self._groups.values():
-                say_lost(group.parcel, place, behind, fresh.lost)
-                touched[group] = None
-        for entry in fresh.entries:
-            news = NEWS[entry.kind](entry, fresh.log_time) if entry.kind in NEWS else None
-            if news is not None:
-                for group in self._groups.values():
-                    if news.type in group.wanted.kinds and group.wanted.matches_device(news.device):
-                        group.parcel.say(news.type, place, **news.members)
-                        touched[group] = None
+    def committed(self, step: Step) -> None:
+        """See :meth:`sonde.ports.Onlooker.committed`."""
+        loop = self._loop
+        if loop is not None and (step.alerts or step.corrected):
+            with contextlib.suppress(RuntimeError):  # the server has ended
+                loop.call_soon_threadsafe(self._gather, step)
 
-    def _sort_readings(self, fresh: Fresh, found: Any, place: Place, touched: dict[Group, None]) -> None:
-        rows = Rows(fresh, found, self.source.series)
-        partition, offset, of = fresh.partition, fresh.offset, self._index.of
-        for i, (row, number) in enumerate(zip(found.tolist(), rows.ids, strict=True)):
-            v1 = plain = None
-            for group in of(number):
-                if group.wanted.plain:
-                    plain = plain or rows.plain(i)
-                    held = Held(plain, partition, offset, row)
-                else:
-                    v1 = v1 or rows.v1(i)
-                    held = Held(v1, partition, offset, row)
-                group.add(number, held, place)
-                touched[group] = None
+    def _gather(self, step: Step) -> None:
+        self._items.put(step)
+        if self._loop is not None and self._telling is None:
+            self._telling = self._loop.call_later(_GATHER_SECONDS, self._tell)
 
-    def _send(self, touched: dict[Group, None], before: Place, place: Place, now: float) -> float | None:
-        """Send what groups have to their members; when something that is held back may go."""
-        due: float | None = None
-        for group in list(self._groups.values()):
-            if not group.wanted.rate and group not in touched:
-                continue
-            frames = group.take(place, now)
-            held = group.due()
-            due = held if due is None or (held is not None and held < due) else due
-            if frames:
-                self._send_to(group, frames, before)
-        return due
+    def _tell(self) -> None:
+        """Tell what the processor found."""
+        self._telling = None
+        self._flush()  # first what came before it
+        place = Place(self.source.id, self._front)
+        items = list(self._items.take())
+        for item in items:
+            self._groups.say(item, place)
+        self._owe(items)
+        self._send(place, place, time.monotonic())
 
-    def _send_to(self, group: Group, frames: Sequence[Sealed], before: Place) -> None:
-        """Send messages to all who are live; one whose client does not take them goes on by itself from where it is."""
+    def _owe(self, items: Sequence[Item]) -> None:
+        """Keep what was found for those that are behind."""
+        wanting: dict[Wanted, list[Subscription]] = {}
+        for subscription in self._behind:
+            wanting.setdefault(subscription.wanted, []).append(subscription)
+        many = len(items) * len(wanting) > _MATCHES
+        for wanted, subscriptions in wanting.items():
+            of_kind = [item for item in items if item.type in wanted.kinds]
+            theirs = () if many else [i for i in of_kind if i.series is None or wanted.matches(i.series)]
+            for subscription in subscriptions:
+                subscription.owes_more |= many and bool(of_kind)
+                for item in theirs:
+                    subscription.owe(item.type, item.members)
+
+    def _send(self, before: Place, place: Place, now: float) -> None:
+        """Send what there is, now that the log was read from ``before`` up to ``place``. One whose client does not take it
+        goes on by itself from where it is."""
         slow: list[tuple[Subscription, Place]] = []
         readings = 0
-        for subscription in group.members:
-            room, behind = subscription.room, before
-            for frame in frames:
-                if not room.is_free:
-                    slow.append((subscription, behind))
-                    break
-                room.send(frame.frame)
-                readings += frame.readings
-                behind = frame.behind
+        for group, frames in self._groups.take(place, now):
+            for subscription in group.members:
+                room, behind = subscription.room, before
+                for number, frame in enumerate(frames):
+                    if not room.is_free:
+                        slow.append((subscription, behind))
+                        for left in frames[number:]:
+                            if left.not_in_log is not None:
+                                subscription.owe(*left.not_in_log)
+                        break
+                    room.send(frame.frame)
+                    readings += frame.readings
+                    behind = frame.behind
         self.metrics.live_readings.inc(readings)
         for subscription, behind in slow:
-            self._leave(subscription)
-            subscription.place = behind.copy()
-            self._go_behind(subscription)
+            self._fall_behind(subscription, behind)
 
     def _wake(self) -> None:
         """Let those that are behind look again."""
@@ -289,14 +289,10 @@ class LiveFeed:
         if self._loop is None:
             return
         place = Place(self.source.id, self._front)
-        for group in list(self._groups.values()):
+        for group in self._groups:
             if group.is_quiet and not group.wanted.plain and group.due() is None:
-                group.parcel.say("cursor", place)
-                self._send_to(group, group.parcel.take(), place)
+                self._groups.say_where(group, place)
+        self._send(place, place, time.monotonic())
+        for group in self._groups:
             group.is_quiet = True
         self._quiet = self._loop.call_later(_QUIET_SECONDS, self._say_where)
-
-
-def say_lost(parcel: Parcel, place: Place, behind: Place, why: str) -> None:
-    """Say that a stretch of the log cannot be read."""
-    parcel.say("gap", behind, **{"from": str(place), "to": str(behind), "reason": "damaged", "detail": why})

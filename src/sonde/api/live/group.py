@@ -16,6 +16,7 @@ class Group:
         self.wanted = wanted
         self.members: dict[Any, None] = {}
         self.matched: list[int] = []
+        self.wants_data = "data" in wanted.kinds
         self.is_quiet = True  # since the last time that anyone looked
         self.parcel = Parcel(wanted)
         self._thinning = Thinning(wanted.rate) if wanted.rate else None

@@ -16,6 +16,7 @@ class Index:
         self._series = series
         self._wanting: list[list[Group]] = []  # by series
         self._wanted = np.zeros(0, np.bool_)  # whether anyone wants it
+        self._numbers: dict[tuple[object, ...], int] = {}
         self._of_device: dict[str, list[int]] = {}
         self._groups: dict[Group, None] = {}
 
@@ -26,9 +27,8 @@ class Index:
         numbers: Iterable[int] = range(len(self._wanting))
         if names is not None:
             numbers = [number for name in names for number in self._of_device.get(name, ())]
-        if "data" in group.wanted.kinds:
-            for number in numbers:
-                self._try(group, number, self._series(number))
+        for number in numbers:
+            self._try(group, number, self._series(number))
 
     def remove(self, group: Group) -> None:
         """Forget a group."""
@@ -45,6 +45,11 @@ class Index:
         self._learn(int(series.max()) + 1)
         return np.flatnonzero(self._wanted[series])
 
+    def named(self, series: Series) -> Sequence[Group]:
+        """Who wants a series that the feed knows, by its names; ``id`` is another's number."""
+        number = self._numbers.get(series[1:])
+        return self._wanting[number] if number is not None else ()
+
     def of(self, number: int) -> Sequence[Group]:
         """Who wants a series."""
         return self._wanting[number]
@@ -59,10 +64,10 @@ class Index:
         for number in range(known, size):
             series = self._series(number)
             self._wanting.append([])
+            self._numbers[series[1:]] = number
             self._of_device.setdefault(series.device, []).append(number)
             for group in self._groups:
-                if "data" in group.wanted.kinds:
-                    self._try(group, number, series)
+                self._try(group, number, series)
 
     def _try(self, group: Group, number: int, series: Series) -> None:
         if group.wanted.matches(series):

@@ -1,6 +1,7 @@
 """Putting messages together: readings up to a number, in the order of the log, each message with the cursor behind it."""
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from sonde.api.live import writer
 from sonde.api.live.place import Place
@@ -11,11 +12,13 @@ MOST: Final = 1000
 
 
 class Sealed(NamedTuple):
-    """Frames of messages, the place behind them, and how many readings they hold."""
+    """Frames of messages, the place behind them, and how many readings they hold; or a message that is ``not_in_log``: its
+    type and members, for whoever cannot be sent it now."""
 
     frame: bytes
     behind: Place
-    readings: int
+    readings: int = 0
+    not_in_log: tuple[str, Mapping[str, Any]] | None = None
 
 
 class Parcel:
@@ -34,7 +37,7 @@ class Parcel:
         return len(self._readings) >= MOST
 
     def add(self, reading: bytes) -> None:
-        """Add a reading as :class:`sonde.api.live.writer.Rows` wrote it."""
+        """Add a reading as :class:`sonde.api.live.writer.Readings` wrote it."""
         self._readings.append(reading)
 
     def seal(self, place: Place) -> None:
@@ -48,14 +51,14 @@ class Parcel:
             self._frames.append(Sealed(frame, place.copy(), len(self._readings)))
             self._readings = []
 
-    def say(self, type_: str, place: Place, **members: object) -> None:
+    def say(self, type_: str, place: Place, members: Mapping[str, Any], *, in_log: bool = True) -> None:
         """Add another message, after what was added before it."""
         self.seal(place)
         if self.wanted.plain:
             frame = writer.message(type_, **members)
         else:
             frame = writer.message(type_, subscription=self.wanted.id, cursor=str(place), **members)
-        self._frames.append(Sealed(frame, place.copy(), 0))
+        self._frames.append(Sealed(frame, place.copy(), not_in_log=None if in_log else (type_, members)))
 
     def take(self) -> list[Sealed]:
         """What is sealed."""

@@ -1,10 +1,14 @@
 """One subscription of one client."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
 
 from sonde.api.live.place import Place
 from sonde.api.live.room import Room
 from sonde.api.live.wanted import Wanted
+
+_OWED: Final = 1000
 
 
 class Subscription:
@@ -22,7 +26,17 @@ class Subscription:
         self.is_live = False
         self.ended = False
         self.known: dict[int, bool] = {}
+        self.owed: list[tuple[str, Mapping[str, Any]]] = []
+        self.owes_more = False
         self.task: asyncio.Task[None] | None = None
+
+    def owe(self, type_: str, members: Mapping[str, Any]) -> None:
+        """Keep a message that the log does not hold until the subscription is live; when there are many, only that there
+        were."""
+        if len(self.owed) < _OWED:
+            self.owed.append((type_, members))
+        else:
+            self.owes_more = True
 
     def end(self) -> None:
         """Nothing more is sent."""

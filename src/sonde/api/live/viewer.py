@@ -92,7 +92,8 @@ class Viewer:
     def say(self, type_: str, **members: Any) -> None:
         """Send one message."""
         if self._room is not None:
-            self._room.send(writer.message(type_, **members))
+            there = {name: value for name, value in members.items() if value is not None}
+            self._room.send(writer.message(type_, **there))
 
     def complain(self, error: SondeError, request_id: Any = None) -> None:
         """Send an error, with what caused it."""

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sonde.changes import Series
+from sonde.changes import Alert, Series
+from sonde.clock import Micros
 from sonde.fresh import Fresh
 from sonde.kind import Kind
 from sonde.moment import format_time
@@ -27,7 +28,7 @@ _VALUES: Final[dict[int, Callable[[Any, Any], bytes]]] = {
 }
 
 
-class Rows:
+class Readings:
     """Some rows of a frame, as text. ``v1`` are members of a batch, ``plain`` are whole messages."""
 
     def __init__(self, fresh: Fresh, rows: npt.NDArray[np.intp], series: Callable[[int], Series]) -> None:
@@ -92,6 +93,36 @@ def data(id_: bytes, cursor: str, readings: Sequence[bytes], skipped: int) -> by
     return text_frame(head + b",".join(readings) + b"]}")
 
 
+def corrected(series: Series | None, first: Micros, last: Micros) -> dict[str, Any]:
+    """That late readings changed a series, or very many, between two moments, ends included."""
+    names = None
+    if series is not None:
+        names = {**series._asdict(), "labels": msgspec.Raw(series.labels.encode())}
+        names.pop("id")
+    return {"series": names, "from": format_time(first), "to": format_time(last)}
+
+
+def alert(alert: Alert, series: Series) -> dict[str, Any]:
+    """An alert as ``GET /alerts`` gives it."""
+    return {
+        "alert_id": alert.id,
+        "rule": alert.rule,
+        "site": series.site,
+        "zone": series.zone,
+        "device": series.device,
+        "metric": series.metric,
+        "type": alert.type,
+        "value": alert.value,
+        "threshold": alert.threshold,
+        "time": format_time(alert.since),
+        "resolved_at": None if alert.resolved_at is None else format_time(alert.resolved_at),
+        "state": alert.state,
+        "severity": alert.severity,
+        "message": alert.message,
+        "retroactive": alert.retroactive,
+    }
+
+
 def message(type_: str, **members: Any) -> bytes:
-    """Any other message. Members that are None are left out."""
-    return text_frame(encode({"type": type_, **{k: v for k, v in members.items() if v is not None}}))
+    """Any other message."""
+    return text_frame(encode({"type": type_, **members}))
