@@ -6,13 +6,15 @@ An adapter implements one of these and passes its contract test in :mod:`sonde.t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from enum import IntEnum
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from sonde.audit import Act
 from sonde.changes import Changes, Series, State, Step
 from sonde.clock import Micros
+from sonde.command import Poll, Tasks
 from sonde.entry import Entry
 from sonde.fresh import Fresh
 from sonde.profile import Profile
@@ -40,6 +42,29 @@ class Declares(Protocol):
     that nothing has changed."""
 
     def profiles(self) -> Sequence[Profile]: ...
+
+
+Tell = Callable[[float | None, str], None]
+"""Says how far a command has come, from 0 to 1 if that is known, and in words."""
+
+
+@runtime_checkable
+class Performs(Protocol):
+    """A sensor may have this too: it carries out the commands that its profiles declare."""
+
+    def perform(self, device: str, command: str, parameters: Mapping[str, Any], tell: Tell) -> Any:
+        """Carry out a command whose parameters fit its template. Called from a thread of its own beside ``read``, one
+        command at a time for each device. What it returns goes into the result: text is its message, anything else its
+        details. An exception means that the command failed."""
+        ...
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A sensor may have this too: it says itself how many seconds lie between two reads. Asked after each read."""
+
+    @property
+    def interval(self) -> float: ...
 
 
 class EndOfReadings(Exception):
@@ -117,6 +142,68 @@ class Outbox(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Stage(IntEnum):
+    """How far a command has come on its node."""
+
+    DELIVERED = 1  # written down
+    RUNNING = 2  # it may have done something
+    DONE = 3  # it will not run any more
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A command in a node's book."""
+
+    id: str
+    device: str
+    command: str
+
+
+class CommandBook(Protocol):
+    """What a node has written down of the commands that it was given, as durable as its outbox.
+
+    ``book_epoch`` is new whenever something may have been forgotten, such as after damage: what was given to the book under
+    another epoch never runs from this one.
+    """
+
+    @property
+    def book_epoch(self) -> str: ...
+
+    def advance(self, epoch: str, noted: Noted, stage: Stage, step: bytes) -> int | None:
+        """In one commit, write down that a command has come to ``stage`` and put ``step`` into the control lane; its seq.
+        None, and nothing is changed, if it had come so far before. :class:`Conflict` if ``epoch`` is not this book's any
+        more, unless the command is done. :class:`Retry` if the disk is full."""
+        ...
+
+    def stage(self, id: str) -> Stage | None:
+        """How far a command has come; none if the book does not know it."""
+        ...
+
+    def running(self) -> Sequence[Noted]:
+        """The commands that began to run and have not come to an end."""
+        ...
+
+
+class Downlink(Protocol):
+    """A node's way to hear of commands. One thread polls; ``close`` may come from another one and ends a poll."""
+
+    def poll(self, poll: Poll, wait: float) -> Tasks:
+        """What there is to do, after at most ``wait`` seconds. :class:`Retry` when the server cannot be reached,
+        :class:`Hold` when the credential is refused."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Dispatch(Protocol):
+    """The server's end of downlinks: holds the tasks of nodes until they ask."""
+
+    async def poll(self, who: "Credential", poll: Poll, wait: float) -> Tasks:
+        """What the node of a credential has to do, as soon as there is something, or nothing after ``wait`` seconds.
+        :class:`Forbidden` if the credential belongs to no node. Cancel it when the node has gone."""
+        ...
 
 
 class Wire(Protocol):

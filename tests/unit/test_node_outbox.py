@@ -471,7 +471,7 @@ def test_what_was_asked_while_nothing_ran_is_done_at_the_next_start(open_outbox:
 
 def test_a_file_of_a_newer_format_is_left_alone(open_outbox: Open, path: Path) -> None:
     open_outbox().close()
-    change(path, "update outbox set format = 2; pragma user_version = 2; alter table lanes add column more integer")
+    change(path, "update outbox set format = 99; pragma user_version = 99; alter table lanes add column more integer")
     with pytest.raises(NewerFormat):
         open_outbox()
     assert not list(path.parent.glob("*damaged*"))

@@ -15,11 +15,12 @@ from sonde.errors import Damaged, NotFound, Retry
 from sonde.frame import Sealer
 from sonde.keyring import Keys
 from sonde.node.outbox import tables, tombstone
+from sonde.node.outbox.book import Book
 from sonde.node.outbox.room import Room, Run
 from sonde.node.outbox.row import Row, row_id, seal, seq_of
 from sonde.node.outbox.stream import Lane
 from sonde.node.outbox.wal import committed_frames
-from sonde.ports import Waiting
+from sonde.ports import Noted, Stage, Waiting
 
 GROUP: Final = 256  # puts that share a commit, at most
 _LETTERS_SHARE: Final = 8  # dead letters take at most an eighth of the limit
@@ -40,7 +41,10 @@ class OutboxFile:
                 if self.unread:
                     raise Damaged("nothing of it can be read", file=str(path), offset=0)
                 epoch = tables.create(self.connection, path, epoch)
+            tables.upgrade(self.connection)
             self.epoch, self.lanes = tables.load(self.connection, path, ring, epoch)
+            self.book = Book(self.connection, path)
+            self.book.forget(clock.now())
             self.data_version = -1  # so that what was asked before is found at once
         except BaseException:
             self.connection.close()
@@ -71,6 +75,7 @@ class OutboxFile:
         if not self.connection.get_autocommit():
             self.connection.execute("rollback")
         self.epoch, self.lanes = self._saved
+        self.book.reload()
         self.dropped.clear()
         self._sealer = Sealer(self._ring)
 
@@ -105,6 +110,14 @@ class OutboxFile:
             return self._drop_at_once(row)
         self._insert(row)
         return seq - at.base_seq
+
+    def advance(self, epoch: str, noted: Noted, stage: Stage, step: bytes) -> int | None:
+        """See :meth:`sonde.ports.CommandBook.advance`."""
+        if not self.book.is_news(epoch, noted, stage):
+            return None
+        seq = self.put(LaneNumber.CONTROL, EntryKind.COMMAND, step, 0)  # first: it may find that there is no room
+        self.book.write(noted, stage, self._clock.now())
+        return seq
 
     def step_over(self, lane: int, entries: int) -> None:
         """A tombstone over seqs that may have been given out and were lost with the end of the WAL."""
@@ -165,6 +178,7 @@ class OutboxFile:
     def new_epoch(self, epoch: str) -> None:
         """Number what waits anew, from 1. For a file that is older than what a sink has seen of it."""
         self.epoch = epoch
+        self.book.renew()
         self.connection.execute("update outbox set epoch = ?, checksum = ?", (epoch, zlib.crc32(epoch.encode())))
         for at in self.lanes.values():
             first = self._first(at)

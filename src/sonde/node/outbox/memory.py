@@ -11,9 +11,9 @@ import msgspec
 
 from sonde.clock import Clock, Micros, SystemClock
 from sonde.entry import EntryKind, Lane
-from sonde.errors import NotFound, Retry
+from sonde.errors import Conflict, NotFound, Retry
 from sonde.node.outbox import tombstone
-from sonde.ports import Outgoing, Waiting
+from sonde.ports import Noted, Outgoing, Stage, Waiting
 
 _OVERHEAD: Final = 200  # bytes of an entry besides its content
 
@@ -34,6 +34,8 @@ class MemoryOutbox:
 
     def __init__(self, *, limit_bytes: int = 64 << 20, clock: Clock | None = None, epoch: str = "") -> None:
         self.epoch = epoch or secrets.token_hex(8)
+        self.book_epoch = secrets.token_hex(8)
+        self._book: dict[str, tuple[Noted, Stage]] = {}
         self._limit = limit_bytes
         self._clock = clock or SystemClock()
         self._lanes = {lane: _Lane() for lane in tombstone.LANES}
@@ -109,6 +111,25 @@ class MemoryOutbox:
         """The newest seq given out in a lane; 0 for none."""
         return self._lanes[lane].seq
 
+    def advance(self, epoch: str, noted: Noted, stage: Stage, step: bytes) -> int | None:
+        with self._lock:
+            if stage != Stage.DONE and epoch != self.book_epoch:
+                raise Conflict(f"the command book has another epoch than {epoch}: something in it may be missing")
+            known = self._book.get(noted.id)
+            if known is not None and known[1] >= stage:
+                return None
+            seq = self._put(Lane.CONTROL, EntryKind.COMMAND, step, 0)
+            self._book[noted.id] = noted, stage
+            return seq
+
+    def stage(self, id: str) -> Stage | None:
+        known = self._book.get(id)
+        return None if known is None else known[1]
+
+    def running(self) -> Sequence[Noted]:
+        with self._lock:
+            return [noted for noted, stage in self._book.values() if stage == Stage.RUNNING]
+
     def close(self) -> None:
         pass
 
@@ -155,6 +176,7 @@ class MemoryOutbox:
     def _new_epoch(self) -> None:
         """A sink knows more than was ever given out: what waits is numbered anew, from 1."""
         self.epoch = secrets.token_hex(8)
+        self.book_epoch = secrets.token_hex(8)
         for at in self._lanes.values():
             seq, count = at.confirmed, at.count - sum(entry.readings for _, entry in at.waiting)
             at.waiting = deque((time, _renumber(entry, seq, count)) for time, entry in at.waiting)

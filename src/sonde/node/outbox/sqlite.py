@@ -19,7 +19,7 @@ from sonde.node.outbox.aside import set_aside
 from sonde.node.outbox.file import GROUP, OutboxFile, connection_error
 from sonde.node.outbox.row import Reader, Row
 from sonde.node.outbox.writer import Job, Writer
-from sonde.ports import Outgoing, Waiting
+from sonde.ports import Noted, Outgoing, Stage, Waiting
 
 LIMIT_BYTES: Final = 1 << 30
 _LETTERS_AT_ONCE: Final = 64
@@ -112,6 +112,19 @@ class SqliteOutbox:
         """The name of the key that seals from now on."""
         return self._writer.do(self._sealing_key, change=False)
 
+    @property
+    def book_epoch(self) -> str:
+        return self._file.book.epoch
+
+    def advance(self, epoch: str, noted: Noted, stage: Stage, step: bytes) -> int | None:
+        return self._writer.do(lambda: self._file.advance(epoch, noted, stage, step))
+
+    def stage(self, id: str) -> Stage | None:
+        return self._writer.do(lambda: self._file.book.stage(id), change=False)
+
+    def running(self) -> Sequence[Noted]:
+        return self._writer.do(self._running, change=False)
+
     def close(self) -> None:
         self._writer.close()
 
@@ -119,6 +132,9 @@ class SqliteOutbox:
 
     def _sealing_key(self) -> str:
         return self._file.sealing_key()
+
+    def _running(self) -> Sequence[Noted]:
+        return self._file.book.running()
 
     def _waiting(self) -> Sequence[Waiting]:
         return self._file.waiting()
@@ -205,6 +221,7 @@ class SqliteOutbox:
         """Seqs that the unread commits may have given out must not be given out again."""
         try:
             file.begin()
+            file.book.renew()
             for lane in tombstone.LANES:
                 file.step_over(lane, (file.unread + 1) * GROUP)
             file.commit()

@@ -14,18 +14,19 @@ from sonde.errors import Damaged, Hold, KeyRetired, NewerFormat
 from sonde.files import sync_directory
 from sonde.frame import HEADER_BYTES, read_header
 from sonde.keyring import Keys
+from sonde.node.outbox import book
 from sonde.node.outbox.row import Row, lane_of, seq_of
 from sonde.node.outbox.stream import Lane
 from sonde.node.outbox.tombstone import LANES
 from sonde.node.outbox.wal import unread_commits
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 PAGE_BYTES: Final = 4096
 _CHECKPOINT_PAGES: Final = 1000
 _WAL_BYTES: Final = 16 << 20
 BUSY_MS: Final = 5000
 
-_SCHEMA: Final = f"""
+_SCHEMA: Final = """
 create table outbox(format integer not null, epoch text not null, checksum integer not null) strict;
 create table lanes(lane integer primary key, seq integer not null, count integer not null, confirmed integer not null,
   base_seq integer not null, base_count integer not null, checksum integer not null) strict;
@@ -36,8 +37,8 @@ create table letters(id integer primary key autoincrement, again integer not nul
   entry integer not null, until integer not null, kind integer not null, readings integer not null,
   count integer not null, digest blob not null, time integer not null, size integer not null, cost integer not null,
   frame blob not null) strict;
-pragma user_version = {FORMAT};
 """
+_VERSION: Final = f"pragma user_version = {FORMAT};"
 COLUMNS: Final = "until, kind, readings, count, digest, time, size, cost, frame"
 
 
@@ -45,13 +46,14 @@ def _schema(connection: apsw.Connection) -> list[tuple[str, ...]]:
     return list(connection.execute("select type, name, tbl_name, sql from sqlite_schema order by name"))
 
 
-def _sound_schema() -> list[tuple[str, ...]]:
+def _sound_schema(statements: str) -> list[tuple[str, ...]]:
     connection = apsw.Connection(":memory:")
-    connection.execute(_SCHEMA)
+    connection.execute(statements)
     return _schema(connection)
 
 
-_SOUND: Final = _sound_schema()
+_SOUND: Final = _sound_schema(_SCHEMA + book.SCHEMA)
+_SOUND_1: Final = _sound_schema(_SCHEMA)
 
 
 def row_of(values: tuple[int, int, int, int, int, bytes, int, int, int, bytes]) -> Row:
@@ -74,13 +76,23 @@ def create(connection: apsw.Connection, path: Path, epoch: str) -> str:
     """Make the tables in a new file; its epoch."""
     epoch = epoch or secrets.token_hex(8)
     with connection:
-        connection.execute(_SCHEMA)
+        connection.execute(_SCHEMA + book.SCHEMA + _VERSION)
+        book.create(connection)
         connection.execute("insert into outbox values(?, ?, ?)", (FORMAT, epoch, zlib.crc32(epoch.encode())))
         for lane in LANES:
             save_lane(connection, Lane(lane), epoch)
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     sync_directory(path.parent)
     return epoch
+
+
+def upgrade(connection: apsw.Connection) -> None:
+    """Add to a sound file of format 1 what it lacks: the command book."""
+    if connection.pragma("user_version") == 1 and _schema(connection) == _SOUND_1:
+        with connection:
+            connection.execute(book.SCHEMA)
+            book.create(connection)
+            connection.execute(f"update outbox set format = {FORMAT}; {_VERSION}")  # noqa: S608
 
 
 def load(connection: apsw.Connection, path: Path, ring: Keys, wanted: str) -> tuple[str, dict[int, Lane]]:
