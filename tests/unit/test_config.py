@@ -28,7 +28,7 @@ def test_the_defaults_are_valid() -> None:
     assert settings.process.windows == (300.0, 900.0)
     assert settings.sensors["building"].period == 0.2
     assert settings.sensors["host"].enabled
-    assert not settings.sensors["device"].enabled
+    assert settings.sensors["device"].enabled
     assert tuple(rule.rule(name) for name, rule in settings.rules.items()) == BUILDING_RULES
 
 

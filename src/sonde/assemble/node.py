@@ -5,7 +5,7 @@ from typing import Self
 
 from sonde.assemble.counted import total
 from sonde.assemble.edge import Edge
-from sonde.assemble.sensors import specs
+from sonde.assemble.sensors import SIMULATED, specs
 from sonde.clock import SystemClock
 from sonde.config import Loaded
 from sonde.directory import DataDirectory
@@ -28,8 +28,8 @@ class RunningNode:
                 "the node has no token",
                 hint="Make one beside the sink: sonde token create NAME --scope ingest; put it into SONDE_NODE_TOKEN",
             )
-        # the simulated building is for trying out; a node sends it only when asked to
-        wanted = {n: s for n, s in settings.sensors.items() if n != "building" or loaded.sets("sensor.building")}
+        # what is simulated is for trying out; a node sends it only when asked to
+        wanted = {n: s for n, s in settings.sensors.items() if n not in SIMULATED or loaded.sets(f"sensor.{n}")}
         self.directory = DataDirectory.create(path)
         self._lock = self.directory.lock()
         self._clock, self._metrics = SystemClock(), Metrics()

@@ -15,6 +15,8 @@ from sonde.node.sensors.function import FunctionSensor
 from sonde.node.sensors.host import HostSensor
 from sonde.ports import Sensor as SensorPort
 
+SIMULATED = frozenset({"building", "device"})
+"""Kinds of sensors that are there to try things out with."""
 _LEAST_INTERVAL = 0.05  # a simulator that gives more than 20 readings a second gives several at once
 
 
@@ -35,7 +37,12 @@ def _spec(name: str, sensor: Sensor, clock: Clock, here: Path) -> SensorSpec:
             interval = max(_LEAST_INTERVAL, sensor.period)
         case Device():
             make = lambda: DeviceSensor(  # noqa: E731
-                sensor.device or name, site=sensor.site, zone=sensor.zone, seed=sensor.seed, clock=clock
+                sensor.device or name,
+                site=sensor.site,
+                zone=sensor.zone,
+                interval=sensor.period,
+                seed=sensor.seed,
+                clock=clock,
             )
         case Function():
             make = lambda: FunctionSensor(  # noqa: E731

@@ -27,7 +27,7 @@ from sonde.assemble.listening import Listening
 from sonde.assemble.places import log_path
 from sonde.assemble.reserve import ReservingLog
 from sonde.assemble.ring_watch import RingWatch
-from sonde.assemble.sensors import specs
+from sonde.assemble.sensors import SIMULATED, specs
 from sonde.assemble.server import announce, withdraw
 from sonde.assemble.storage import Storage
 from sonde.clock import SECOND, Micros, SystemClock
@@ -67,7 +67,7 @@ class Up:
         self._begun = self._announced = False
         self._stop_watching = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
-        left_out = {name for name, wanted in (("host", host), ("building", simulator)) if not wanted}
+        left_out = (set() if host else {"host"}) | (set() if simulator else SIMULATED)
         sensors = {name: s for name, s in settings.sensors.items() if s.kind not in left_out}
         with ExitStack() as undo:
             undo.callback(self._lock.release)

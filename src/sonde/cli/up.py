@@ -30,7 +30,9 @@ def up(
     ] = None,
     config: Config = None,
     set_: Sets = None,
-    no_simulator: Annotated[bool, typer.Option("--no-simulator", help="Without the simulated building.")] = False,
+    no_simulator: Annotated[
+        bool, typer.Option("--no-simulator", help="Without the simulated building and the demo device.")
+    ] = False,
     no_host: Annotated[bool, typer.Option("--no-host", help="Without the readings of this machine.")] = False,
     plain: Plain = False,
 ) -> None:

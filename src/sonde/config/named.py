@@ -69,7 +69,6 @@ class Device(Sensor):
     """The demo device: temperature, pressure, humidity and a status."""
 
     kind: Annotated[Literal["device"], BeforeValidator(_kind)] = key("device", "device")
-    enabled: Flag = key(False, "Whether it runs.")
     interval: MaybeSpan = key(
         None,
         "Time from one reading to the next; 2s if rate is not set either.",
@@ -169,6 +168,8 @@ def _texts(rule: AlertRule) -> Mapping[str, str]:
 
 
 DEFAULT_SENSORS: Final[Mapping[str, Mapping[str, str]]] = {
-    kind: {"kind": kind} for kind in ("host", "building", "device")
+    "host": {"kind": "host"},
+    "building": {"kind": "building"},
+    "device": {"kind": "device", "device": "demo-device"},
 }
 DEFAULT_RULES: Final[Mapping[str, Mapping[str, str]]] = {rule.id: _texts(rule) for rule in BUILDING_RULES}

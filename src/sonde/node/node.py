@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import structlog
 
@@ -9,12 +10,18 @@ from sonde.clock import Clock, SystemClock
 from sonde.metrics import Metrics
 from sonde.node.backoff import Backoff
 from sonde.node.gather import CAPACITY, Gatherer
+from sonde.node.listener import Listener
+from sonde.node.performing import Performing
 from sonde.node.runner import SensorRunner, SensorSpec
 from sonde.node.uplink import Uplink
-from sonde.ports import Outbox, Wire
+from sonde.ports import CommandBook, Downlink, Outbox, Wire
 
 __all__ = ["Node", "SensorSpec"]
 _log = structlog.get_logger()
+
+
+class OutboxWithBook(Outbox, CommandBook, Protocol):
+    """An outbox and the command book beside it."""
 
 
 class Node:
@@ -22,14 +29,14 @@ class Node:
 
     ``flush`` is how long readings may wait for company before a commit, in seconds; ``capacity`` how many readings may
     wait for the disk; ``patience`` after how many seconds a sensor's call counts as hung (and at least five intervals).
-    ``restart`` makes the waits between a sensor's failure and its next life.
+    ``restart`` makes the waits between a sensor's failure and its next life. Without a ``downlink`` no commands come.
 
     Sensors never wait for the disk, and the disk never waits for the network.
     """
 
     def __init__(
         self,
-        outbox: Outbox,
+        outbox: OutboxWithBook,
         wire: Wire,
         sensors: Sequence[SensorSpec],
         *,
@@ -40,6 +47,7 @@ class Node:
         patience: float = 10.0,
         restart: Callable[[], Backoff] = lambda: Backoff(1.0, 60.0),
         uplink: Uplink | None = None,
+        downlink: Downlink | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         counted = metrics or Metrics()
@@ -64,6 +72,10 @@ class Node:
             )
             for spec in sensors
         ]
+        self._performing = Performing(
+            outbox, outbox, find=self._runner_of, committed=self.uplink.committed, clock=self._clock
+        )
+        self._listener = self._listening(downlink, outbox) if downlink is not None else None
         self._patience = patience
         self._stopped = threading.Event()
         self._watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -74,6 +86,8 @@ class Node:
         for runner in self._runners:
             runner.start()
         self._watchdog.start()
+        if self._listener is not None:
+            self._listener.start()
 
     def stop(self, timeout: float) -> None:
         """Stop reading, commit everything that was read, and end the uplink, all within ``timeout`` seconds.
@@ -82,6 +96,9 @@ class Node:
         """
         deadline = self._clock.monotonic() + timeout
         self._stopped.set()
+        if self._listener is not None:
+            self._listener.stop(timeout / 8)
+        self._performing.stop(timeout / 4)
         for runner in self._runners:
             runner.stop()
         for runner in self._runners:
@@ -102,7 +119,25 @@ class Node:
     def problems(self) -> tuple[str, ...]:
         """What is in the way, in plain words; none: all is well."""
         disk = (self._gatherer.problem,) if self._gatherer.problem else ()
-        return (*disk, *self.uplink.problems())
+        deaf = (self._listener.problem,) if self._listener is not None and self._listener.problem else ()
+        return (*disk, *self.uplink.problems(), *deaf)
+
+    def _listening(self, downlink: Downlink, book: CommandBook) -> Listener:
+        return Listener(
+            downlink,
+            book,
+            recover=self._performing.recover,
+            take=self._performing.take,
+            declare=self._declare_all,
+            clock=self._clock,
+        )
+
+    def _runner_of(self, device: str) -> SensorRunner | None:
+        """Who declares a device."""
+        return next((r for r in self._runners if any(p.device == device for p in r.profiles)), None)
+
+    def _declare_all(self) -> None:
+        self._gatherer.declare([profile for runner in self._runners for profile in runner.profiles])
 
     def _watch(self) -> None:
         while not self._clock.wait(self._stopped, min(0.5, self._patience / 4)):

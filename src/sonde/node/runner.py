@@ -1,10 +1,10 @@
 """Runs one sensor at its rate, and makes it again when it fails."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -13,9 +13,10 @@ from sonde.errors import Invalid
 from sonde.metrics import Metrics
 from sonde.node.backoff import Backoff
 from sonde.node.check import Checker
-from sonde.ports import Declares, EndOfReadings, Sensor
+from sonde.ports import Declares, EndOfReadings, Paced, Performs, Sensor, Tell
 from sonde.profile import Profile
 from sonde.reading import Quality, Reading
+from sonde.template import checked
 
 _ABANDONED: Final = 3  # threads of one sensor that may hang at the same time
 _SERIES: Final = 10_000  # of one sensor, remembered for readings that fail
@@ -30,6 +31,10 @@ class SensorSpec:
     name: str
     make: Callable[[], Sensor]
     interval: float
+
+
+class NotNow(Exception):
+    """Why a sensor cannot carry out a command."""
 
 
 class SensorFailed(Exception):
@@ -65,6 +70,7 @@ class SensorRunner:
         self._checker = Checker()
         self._series: dict[tuple[str, str, str, str], Reading] = {}
         self._declared: Sequence[Profile] = ()
+        self._sensor: Sensor | None = None  # as long as it lives
         self._lock = threading.Lock()
         self._abandoned: list[_Life] = []
         self._life = _Life(self, 0.0)
@@ -76,7 +82,7 @@ class SensorRunner:
     def stop(self) -> None:
         with self._lock:
             self._stopped = True
-            self._life.stopped.set()
+            self._life.end()
 
     def join(self, timeout: float) -> bool:
         """Whether the sensor has stopped within ``timeout`` seconds."""
@@ -93,13 +99,39 @@ class SensorRunner:
             if len(self._abandoned) >= _ABANDONED:
                 self.state = f"hung: {len(self._abandoned) + 1} calls have not returned; waiting for one of them"
                 return
-            self._life.stopped.set()
+            self._life.end()
             self._abandoned.append(self._life)
+            self._sensor = None
             delay = self.failed("hung", f"no answer for {self.patience:g} s")
             self._life = _Life(self, delay)
             self._life.thread.start()
 
+    @property
+    def profiles(self) -> Sequence[Profile]:
+        """What its devices last said about themselves."""
+        return self._declared
+
+    def perform(self, device: str, command: str, parameters: Mapping[str, Any], tell: Tell) -> Any:
+        """Have the sensor carry out a command, then read it at once. Whatever it raises, or :class:`NotNow`, or
+        :class:`Invalid` if the parameters do not fit."""
+        sensor = self._sensor
+        template = next((p.commands.get(command) for p in self._declared if p.device == device), None)
+        if sensor is None:
+            raise NotNow(f"the sensor {self.name!r} is not running: {self.state}")
+        if template is None or not isinstance(sensor, Performs):
+            raise NotNow(f"{device!r} has no command {command!r} any more")
+        try:
+            return sensor.perform(device, command, checked(template, parameters), tell)
+        finally:
+            self._life.hurry()
+
     # -- for the current life
+
+    def lives(self, life: "_Life", sensor: Sensor | None) -> None:
+        """A life has a sensor now, or none."""
+        with self._lock:
+            if life is self._life:
+                self._sensor = sensor
 
     def is_current(self, life: "_Life") -> bool:
         return life is self._life
@@ -175,10 +207,19 @@ class _Life:
 
     def __init__(self, runner: SensorRunner, delay: float) -> None:
         self.stopped = threading.Event()
+        self._soon = threading.Event()  # read now, or end
         self.busy_since: float | None = None
         self._runner, self._delay = runner, delay
         self._clock, self._spec = runner._clock, runner.spec
         self.thread = threading.Thread(target=self._run, name=f"sensor-{runner.name}", daemon=True)
+
+    def end(self) -> None:
+        self.stopped.set()
+        self._soon.set()
+
+    def hurry(self) -> None:
+        """Do not wait for the next beat."""
+        self._soon.set()
 
     def _run(self) -> None:
         while not self._clock.wait(self.stopped, self._delay):
@@ -197,9 +238,11 @@ class _Life:
     def _live(self) -> None:
         """From making a sensor to closing it."""
         sensor = self._call(self._spec.make)
+        self._runner.lives(self, sensor)
         try:
             self._declare_and_read(sensor)
         finally:
+            self._runner.lives(self, None)
             self._call(sensor.close)
 
     def _declare_and_read(self, sensor: Sensor) -> None:
@@ -211,13 +254,16 @@ class _Life:
                 return  # it came back after it had been given up
             self._runner.deliver(readings)
             self._call(partial(self._runner.declare, sensor))
-            beat += self._spec.interval
+            interval = sensor.interval if isinstance(sensor, Paced) else self._spec.interval
+            beat += interval
             late = self._clock.monotonic() - beat
             if late > 0:
-                missed = int(late // self._spec.interval) if self._spec.interval > 0 else 0
-                beat += missed * self._spec.interval
+                missed = int(late // interval) if interval > 0 else 0
+                beat += missed * interval
                 self._runner.missed(missed)
-            self._clock.wait(self.stopped, max(0.0, beat - self._clock.monotonic()))
+            if self._clock.wait(self._soon, max(0.0, beat - self._clock.monotonic())) and not self.stopped.is_set():
+                self._soon.clear()
+                beat = self._clock.monotonic()
 
     def _call(self, call: Callable[[], T]) -> T:
         self.busy_since = self._clock.monotonic()

@@ -1,6 +1,7 @@
 """A user's own Python callable as a sensor."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,10 @@ import msgspec
 
 from sonde.clock import Clock, Micros, SystemClock
 from sonde.errors import Hold
+from sonde.ports import Tell
+from sonde.profile import TELL, Command, Profile, declared_command
 from sonde.reading import Reading
+from sonde.template import faults
 
 _FIELDS: Final = tuple(f.name for f in msgspec.structs.fields(Reading))
 _FORMS: Final = (
@@ -23,7 +27,8 @@ class FunctionSensor:
     fields, a pair of metric and value, or a dict of metrics and values. Missing fields are filled in: the time is now, the
     device is ``device``.
 
-    Modules are looked for in ``directory`` too. :class:`Hold` if there is no such function.
+    Functions of the same module that :func:`sonde.profile.command` declares are its commands. Modules are looked for in
+    ``directory`` too. :class:`Hold` if there is no such function, or if a command could never be given.
     """
 
     def __init__(
@@ -41,11 +46,21 @@ class FunctionSensor:
         self._device = device or target.replace(":", ".")
         self._site, self._zone = site, zone
         self._clock = clock or SystemClock()
+        self._commands = _commands_beside(self._call)
+        self._profiles = _profiles(self._device, self._site, self._zone, self._commands, target)
 
     def read(self) -> Sequence[Reading]:
         given = self._call()
         now = self._clock.now()
         return [self._reading(item, now) for item in self._items(given)]
+
+    def profiles(self) -> Sequence[Profile]:
+        return self._profiles
+
+    def perform(self, device: str, command: str, parameters: Mapping[str, Any], tell: Tell) -> Any:
+        function = self._commands[command]
+        more = {TELL: tell} if TELL in inspect.signature(function).parameters else {}
+        return function(**parameters, **more)
 
     def close(self) -> None:
         close = getattr(self._call, "close", None)
@@ -84,6 +99,25 @@ class FunctionSensor:
             raise TypeError(f"{self._target} returned a reading without {missing[0]!r}: {fields!r}")
         filled: dict[str, Any] = {"device": self._device, "site": self._site, "zone": self._zone, "time": now}
         return Reading(**(filled | fields))
+
+
+def _commands_beside(call: Callable[[], object]) -> dict[str, Callable[..., Any]]:
+    """The functions of a module, or else of an object whose method is called, that are declared to be commands."""
+    owner = getattr(call, "__self__", None) or sys.modules.get(getattr(call, "__module__", "") or "")
+    found = {name: getattr(owner, name) for name in dir(owner) if declared_command(getattr(owner, name, None))}
+    return {function.__name__: function for function in found.values()}
+
+
+def _profiles(
+    device: str, site: str, zone: str, commands: Mapping[str, Callable[..., Any]], target: str
+) -> Sequence[Profile]:
+    templates = {name: declared_command(function) or Command() for name, function in commands.items()}
+    if not templates:
+        return ()
+    profile = Profile(device, commands=templates, site=site, zone=zone)
+    for fault in faults(profile):
+        raise Hold(f"{target}: {fault}", hint="No value could ever be right")
+    return [profile]
 
 
 def _is_pair(item: object) -> bool:
