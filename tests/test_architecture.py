@@ -44,6 +44,8 @@ def allowed(importer: str, imported: str) -> bool:
         return True
     if importer in {"cli", "__main__"}:
         return imported not in ADAPTERS | STATIONS
+    if imported == "client":
+        return False  # it is for those outside, and for commands
     if imported in {"config", "assemble", "cli", "testing"}:
         return False
     return imported not in STATIONS | ADAPTERS

@@ -20,7 +20,8 @@ Patterns = Pattern | Annotated[list[Pattern], msgspec.Meta(min_length=1, max_len
 class Subscribe(msgspec.Struct, frozen=True, tag="subscribe", forbid_unknown_fields=True, omit_defaults=True):
     """Give me what matches. ``device``, ``metric``, ``site`` and ``zone`` are shell-style patterns, one or several; those
     that are absent match everything. ``rate`` is how many readings of one series at most, a second: the newest wins.
-    ``cursor`` says from where on; absent, from now on. ``kinds`` are those of :data:`KINDS` that are wanted."""
+    ``cursor`` says from where on, ``since`` from which moment on (a time, or a span before now; of receipt); absent, from now
+    on. ``kinds`` are those of :data:`KINDS` that are wanted."""
 
     id: Name = ""
     device: Patterns | None = None
@@ -29,6 +30,7 @@ class Subscribe(msgspec.Struct, frozen=True, tag="subscribe", forbid_unknown_fie
     zone: Patterns | None = None
     rate: Annotated[float, msgspec.Meta(gt=0, le=1000)] | None = None
     cursor: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
+    since: Annotated[str, msgspec.Meta(max_length=64)] | None = None
     kinds: Annotated[list[Kind], msgspec.Meta(min_length=1, max_length=10)] | None = None
     request_id: Any = None
 

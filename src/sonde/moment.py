@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from sonde.clock import Micros
+from sonde.clock import SECOND, Clock, Micros
 from sonde.errors import Invalid, Problem
 
 FIRST_YEAR: Final = 1970
@@ -48,6 +48,13 @@ def parse_time(text: str, field: str = "time") -> Micros:
 def format_time(micros: Micros) -> str:
     """RFC 3339 in UTC with microseconds: ``2026-01-01T00:00:00.000000Z``."""
     return (_EPOCH + timedelta(microseconds=micros)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def moment_of(text: str, clock: Clock, field: str = "since") -> Micros:
+    """The moment that ``text`` names: a time, or a span before now. :class:`Invalid` naming ``field``."""
+    if _SPAN.fullmatch(text):
+        return clock.now() - parse_span(text, field) * SECOND
+    return parse_time(text, field)
 
 
 def parse_span(text: str, field: str = "span") -> int:

@@ -350,6 +350,10 @@ class Feed(Protocol):
         offset that is kept, :class:`Retry` when there is nothing to be read yet."""
         ...
 
+    def at(self, partition: int, log_time: Micros) -> int:
+        """The offset of the first frame that the sink received at or after a moment."""
+        ...
+
     def ends(self) -> Mapping[int, tuple[int, int]]:
         """For each partition, the first offset that is kept and the next one that the log will give out."""
         ...

@@ -1,5 +1,7 @@
 """One question in SQL to a server: the one that runs on a data directory, or another."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -16,7 +18,6 @@ from sonde.people import People
 from sonde.ports import Credential
 
 _SECONDS: Final = 120
-_AGENT: Final = "sonde sql"
 
 
 def ask_remote(remote: Remote, text: str) -> pa.Table:
@@ -27,20 +28,27 @@ def ask_remote(remote: Remote, text: str) -> pa.Table:
 
 
 def ask_running(directory: DataDirectory, server: Running, text: str) -> pa.Table:
-    """The rows that the server of this directory answers. Whoever may write its control database may ask: it lets this
-    command in like a browser that has signed in, until it has its answer."""
+    """The rows that the server of this directory answers."""
+    with let_in(directory, "sonde sql", _SECONDS) as headers:
+        return ask_remote(Remote(server.url, headers), text)
+
+
+@contextmanager
+def let_in(directory: DataDirectory, agent: str, seconds: int) -> Iterator[Mapping[str, str]]:
+    """Headers for the server of this directory, while the block lasts, and at most for so many seconds. Whoever may write its
+    control database may ask: it lets this command in like a browser that has signed in."""
     with open_people(directory) as people:
         access = Access(people.control, SystemClock())
-        cookie = access.open_session(_admin(people), agent=_AGENT, lasts=_SECONDS * SECOND)
+        cookie = access.open_session(_admin(people, seconds), agent=agent, lasts=seconds * SECOND)
         try:
-            return ask_remote(Remote(server.url, {"Cookie": f"{COOKIE}={cookie}"}), text)
+            yield {"Cookie": f"{COOKIE}={cookie}"}
         finally:
             access.close_session(cookie)
 
 
-def _admin(people: People) -> Credential:
+def _admin(people: People, seconds: int) -> Credential:
     """A token that may do everything; a short-lived one if there is none."""
     for credential in people.valid_tokens():
         if "admin" in credential.scopes:
             return credential
-    return people.create_token("sql", ["admin"], expires=SystemClock().now() + _SECONDS * SECOND)[1]
+    return people.create_token("sql", ["admin"], expires=SystemClock().now() + seconds * SECOND)[1]

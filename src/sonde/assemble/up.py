@@ -120,6 +120,7 @@ class Up:
             self._storage.following,
             self._access,
             metrics,
+            clock,
             origin=settings.server.origin,
             names=settings.server.names,
             most=settings.server.max_connections,

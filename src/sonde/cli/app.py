@@ -21,6 +21,7 @@ VERBS: Final[Mapping[str, str]] = {
     "node": "Only the edge: sensors and an outbox; the sink is elsewhere.",
     "replay": "Send CSV or Parquet files as telemetry.",
     "sql": "Ask in SQL.",
+    "tail": "Readings as they come, and what came before.",
     "token": "Who may do what: create, list, revoke, link.",
     "session": "Who is signed in: list, revoke.",
     "audit": "Who did what: show, verify.",

@@ -7,9 +7,9 @@ from typing import Final
 import structlog
 
 from sonde.changes import Series
-from sonde.clock import Clock, SystemClock
-from sonde.errors import Hold, NotFound, Retry
-from sonde.frame import Opener
+from sonde.clock import Clock, Micros, SystemClock
+from sonde.errors import Damaged, Hold, NewerFormat, NotFound, Retry
+from sonde.frame import Opener, read_header
 from sonde.fresh import Fresh
 from sonde.ports import Identities, Log, Store
 from sonde.process.ahead import Ahead
@@ -81,6 +81,26 @@ class Following:
         if not found:
             raise Retry(f"the log holds nothing at offset {offset} yet", after=_IDLE_SECONDS)
         return [self._fresh(partition, frame, recall) for frame in found]
+
+    def at(self, partition: int, log_time: Micros) -> int:
+        """See :meth:`sonde.ports.Feed.at`. A frame that cannot be read counts as late: rather too many than too few."""
+        low, high = self._log.ends().get(partition, (0, 0))
+        while low < high:
+            middle = (low + high) // 2
+            if self._is_before(partition, middle, log_time):
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _is_before(self, partition: int, offset: int, log_time: Micros) -> bool:
+        try:
+            (record, *_) = self._log.read(partition, offset, 1)
+            return read_header(record.frame).log_time < log_time
+        except NotFound:  # cut meanwhile
+            return True
+        except (Damaged, NewerFormat):
+            return False
 
     def run(self, stop: threading.Event, partition: int = 0) -> None:
         """Follow one partition until ``stop``. While that cannot be, ``problem`` says why, and it tries again."""

@@ -10,6 +10,7 @@ from sonde.api.auth import COOKIE, is_secret
 from sonde.api.door import is_ours
 from sonde.api.live.feed import LiveFeed
 from sonde.api.live.viewer import RunCommand, Viewer
+from sonde.clock import Clock
 from sonde.errors import Forbidden, NotFound, Retry, SondeError, Unauthenticated
 from sonde.message import PROTOCOL, TOKEN_PROTOCOL, Command
 from sonde.metrics import Metrics
@@ -37,13 +38,14 @@ class Entrance:
         feed: Feed,
         access: Access,
         metrics: Metrics,
+        clock: Clock,
         *,
         origin: str = "",
         names: Collection[str] = (),
         most: int = 1000,
         run_command: RunCommand = no_commands,
     ) -> None:
-        self.feed = LiveFeed(feed, metrics)
+        self.feed = LiveFeed(feed, metrics, clock)
         self._access = access
         self._metrics = metrics
         self._origin = origin.rstrip("/").lower()

@@ -21,6 +21,7 @@ from sonde.api.live.recent import Recent
 from sonde.api.live.subscription import Subscription
 from sonde.api.live.wanted import Wanted
 from sonde.changes import Step
+from sonde.clock import Clock, Micros
 from sonde.fresh import Fresh
 from sonde.metrics import Metrics
 from sonde.ports import Feed
@@ -37,8 +38,9 @@ _WAITING_READINGS: Final = 100_000  # told, and not looked at yet; then the feed
 class LiveFeed:
     """Subscriptions, and what they are sent."""
 
-    def __init__(self, feed: Feed, metrics: Metrics) -> None:
+    def __init__(self, feed: Feed, metrics: Metrics, clock: Clock) -> None:
         self.source = feed
+        self.clock = clock
         self.recent = Recent(_RECENT_BYTES)
         self.moved = asyncio.Event()
         self.metrics = metrics
@@ -63,6 +65,11 @@ class LiveFeed:
     def place(self) -> Place:
         """Now: the end of the log."""
         return Place(self.source.id, {partition: end for partition, (_, end) in self.source.ends().items()})
+
+    async def place_at(self, moment: Micros) -> Place:
+        """Where the log was at a moment."""
+        at, partitions = self.source.at, list(self.source.ends())
+        return Place(self.source.id, {p: await asyncio.to_thread(at, p, moment) for p in partitions})
 
     def front(self, partition: int) -> int | None:
         """The next offset that those who are live will get; none while that is not known."""

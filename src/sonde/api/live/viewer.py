@@ -1,7 +1,7 @@
 """One client on its WebSocket: what it says, and its subscriptions."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 import structlog
@@ -12,15 +12,17 @@ from sonde.api.live.place import Place
 from sonde.api.live.room import Room
 from sonde.api.live.subscription import Subscription
 from sonde.api.live.wanted import PLAIN, Wanted
+from sonde.clock import Micros
 from sonde.cursor import Cursor
 from sonde.errors import Conflict, Invalid, NotFound, Problem, Reject, SondeError
 from sonde.message import PROTOCOL, Command, Ping, Subscribe, Unsubscribe, read_message, request_id_of
+from sonde.moment import moment_of
 from sonde.ports import Credential, Line
 from sonde.problem import answer_problem
 
 _log = structlog.get_logger()
 _SUBSCRIPTIONS: Final = 64
-_COMMANDS: Final = 16  # of one client, at the same time
+_AT_ONCE: Final = 16  # requests of one client that take time
 RunCommand = Callable[["Viewer", Command], Awaitable[Mapping[str, Any]]]
 
 
@@ -117,7 +119,19 @@ class Viewer:
     def _subscribe(self, message: Subscribe) -> None:
         if message.id not in self._subscriptions and len(self._subscriptions) >= _SUBSCRIPTIONS:
             raise Conflict(f"this client has {_SUBSCRIPTIONS} subscriptions already", hint="Unsubscribe from one")
+        if message.since is not None:
+            if message.cursor is not None:
+                raise Invalid(Problem(None, "since", "give either a cursor or a moment"))
+            self._start(self._subscribe_since(message, moment_of(message.since, self._feed.clock)), message.request_id)
+            return
         place, resumed = self._from(message.cursor)
+        self._begin_as(message, place, resumed=resumed)
+
+    async def _subscribe_since(self, message: Subscribe, moment: Micros) -> None:
+        place = await self._feed.place_at(moment)
+        self._begin_as(message, place, resumed=True)
+
+    def _begin_as(self, message: Subscribe, place: Place, *, resumed: bool) -> None:
         self._stop(message.id)
         self.say("subscribed", subscription=message.id, cursor=str(place), request_id=message.request_id)
         self._begin(Wanted.of(message), place, resumed=resumed)
@@ -155,21 +169,26 @@ class Viewer:
             self._feed.unsubscribe(subscription)
 
     def _start_command(self, message: Command) -> None:
-        if len(self._tasks) >= _COMMANDS:
-            raise Conflict(f"{_COMMANDS} commands of this client are under way", hint="Wait for their results")
-        task = asyncio.get_running_loop().create_task(self._command(message))
+        self._start(self._command(message), message.request_id)
+
+    def _start(self, work: Coroutine[Any, Any, None], request_id: Any) -> None:
+        """Do something that takes time; what goes wrong with it is said."""
+        if len(self._tasks) >= _AT_ONCE:
+            work.close()
+            raise Conflict(f"{_AT_ONCE} requests of this client are under way", hint="Wait for their answers")
+        task = asyncio.get_running_loop().create_task(self._do(work, request_id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _command(self, message: Command) -> None:
+    async def _do(self, work: Coroutine[Any, Any, None], request_id: Any) -> None:
         try:
-            answer = await self._run_command(self, message)
+            await work
         except SondeError as error:
-            self.complain(error, message.request_id)
+            self.complain(error, request_id)
         except Exception:
-            _log.exception("live_command_failed", event_name="live.command_failed", command=message.command)
-            self.complain(
-                Reject("something went wrong here that should not; the server's log says what"), message.request_id
-            )
-        else:
-            self.say(**{"type_": "accepted", **answer, "request_id": message.request_id})
+            _log.exception("live_request_failed", event_name="live.request_failed")
+            self.complain(Reject("something went wrong here that should not; the server's log says what"), request_id)
+
+    async def _command(self, message: Command) -> None:
+        answer = await self._run_command(self, message)
+        self.say(**{"type_": "accepted", **answer, "request_id": message.request_id})

@@ -1,0 +1,133 @@
+"""Readings in, questions out, and the live feed."""
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+
+from sonde.client.follow import Follow
+from sonde.client.server import Answer, Server
+from sonde.message import Kind, Subscribe
+from sonde.reading import Reading
+
+_AT_ONCE: Final = 10_000  # readings in a request
+_JSON: Final = "application/json"
+Patterns = str | Sequence[str]
+
+
+class Client:
+    """A server of Sonde. Threads may share it.
+
+    ``token`` needs the scope of what is done with it: ``ingest`` to send, ``read`` to ask and follow, ``command`` to
+    command. ``ca`` is a file with the certificates of the server's authority, if the system does not know it.
+    ``patience`` is for how many seconds :meth:`send` tries again while the server is away or busy.
+
+    Methods raise the errors of :mod:`sonde.errors`: what happened, where, and what to do.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        token: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        ca: Path | str | None = None,
+        patience: float = 60.0,
+    ) -> None:
+        who = {"Authorization": f"Bearer {token}"} if token else {}
+        self._server = Server(url, {**who, **(headers or {})}, Path(ca) if ca is not None else None, patience)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, readings: Iterable[Reading | Mapping[str, Any]], *, key: str = "") -> int:
+        """Send readings; how many were taken. When it returns they are durable, each once, however often it had to try.
+
+        A reading is a :class:`Reading`, or a mapping in any form that ``POST /telemetry`` takes. With a ``key`` of your own
+        (the same one for the same readings) that holds across restarts of your program too.
+        """
+        rows = [_plain(reading) for reading in readings]
+        name = key or secrets.token_hex(16)
+        taken = 0
+        for number, start in enumerate(range(0, len(rows), _AT_ONCE)):
+            body = msgspec.json.encode(rows[start : start + _AT_ONCE])
+            headers = {"Content-Type": _JSON, "Idempotency-Key": f"{name}-{number}" if number else name}
+            taken += self._server.insist(lambda b=body, h=headers: self._post("/telemetry", b, h)).data["accepted"]  # type: ignore[misc]
+        return taken
+
+    def query(self, path: str, **parameters: str | float | bool) -> Answer:
+        """``GET`` a route, such as ``client.query("/trends", sensor_type="co2", window="5m")``. The answer has the data, the
+        cursor of its snapshot, to follow from there, and the next page if there is one, to be asked for with ``query``."""
+        fields = {name: _text(value) for name, value in parameters.items()}
+        return self._server.ask("GET", path, fields=fields)
+
+    def sql(self, select: str) -> list[dict[str, Any]]:
+        """The rows of one SELECT; needs the scope ``admin``."""
+        answer = self._post("/sql", msgspec.json.encode({"sql": select}), {"Content-Type": _JSON}).data
+        return [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
+
+    def follow(
+        self,
+        *,
+        device: Patterns | None = None,
+        metric: Patterns | None = None,
+        site: Patterns | None = None,
+        zone: Patterns | None = None,
+        rate: float | None = None,
+        cursor: str | None = None,
+        since: str | None = None,
+        kinds: Sequence[Kind] | None = None,
+        trouble: Callable[[str], None] | None = None,
+    ) -> Follow:
+        """The live feed of what matches shell-style patterns; see :class:`Follow` and ``docs/live.md``.
+
+        It starts now; at a ``cursor`` of an answer or of an earlier :class:`Follow`; or with what was received ``since`` a
+        moment (RFC 3339) or a span before now (``5m``). ``rate`` is the most readings of one series a second.
+        ``trouble`` is told when the connection is lost or cannot be made; it is tried again all the same.
+        """
+        wanted = Subscribe(
+            device=_listed(device),
+            metric=_listed(metric),
+            site=_listed(site),
+            zone=_listed(zone),
+            rate=rate,
+            cursor=cursor,
+            since=None if cursor else since,
+            kinds=list(kinds) if kinds is not None else None,
+        )
+        return Follow(self._server, wanted, trouble)
+
+    def close(self) -> None:
+        """Let go of connections that are kept for the next request."""
+        self._server.close()
+
+    def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        return self._server.ask("POST", path, body=body, headers=headers)
+
+
+def _plain(reading: Reading | Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(reading, Reading):
+        return reading
+    plain: dict[str, Any] = {
+        "device": reading.device,
+        "metric": reading.metric,
+        "time": reading.time,
+        "value": reading.value,
+        "site": reading.site,
+        "zone": reading.zone,
+    }
+    more = {"labels": reading.labels, "quality": reading.quality, "event_id": reading.event_id}
+    return {**plain, **{name: value for name, value in more.items() if value}}
+
+
+def _listed(patterns: Patterns | None) -> str | list[str] | None:
+    return patterns if patterns is None or isinstance(patterns, str) else list(patterns)
+
+
+def _text(value: str | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
