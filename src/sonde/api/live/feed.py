@@ -59,6 +59,7 @@ class LiveFeed:
         self._items = Items()
         self._linger: asyncio.TimerHandle | None = None
         self._flushed = 0.0
+        self._due = 0.0
         self._subscriptions = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -200,9 +201,10 @@ class LiveFeed:
             return
         when = self._loop.time() + max(after, self._flushed + COALESCE_SECONDS - time.monotonic(), 0.0)
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._due <= when:
                 return
             self._timer.cancel()
+        self._due = when  # uvloop's handle for what is due at once cannot say when
         self._timer = self._loop.call_at(when, self._flush)
 
     def _flush(self) -> None:
