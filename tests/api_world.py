@@ -17,7 +17,7 @@ from fastapi import FastAPI
 
 from sonde.access import Access
 from sonde.api.app import create_app
-from sonde.changes import READINGS, Alert, Changes, Definition, LedgerLine, Mark, Progress, Series
+from sonde.changes import LATEST, READINGS, Alert, Changes, Definition, LedgerLine, Mark, Progress, Series
 from sonde.clock import SECOND, Micros, SystemClock
 from sonde.control.audit import MemoryAuditTrail
 from sonde.control.memory import MemoryControl
@@ -103,7 +103,8 @@ def _readings() -> pa.Table:
 
 def _latest(readings: pa.Table) -> pa.Table:
     series = readings["series"].to_numpy()
-    return readings.take(np.flatnonzero(np.append(series[1:] != series[:-1], True)))
+    last = readings.take(np.flatnonzero(np.append(series[1:] != series[:-1], True)))
+    return last.append_column(LATEST.field("arrived"), pa.array([NOW] * len(last), pa.int64()).cast(TIME))
 
 
 def _windows(readings: pa.Table) -> pa.Table:

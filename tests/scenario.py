@@ -157,7 +157,7 @@ class Scenario:
             case 0:
                 return [Message(Entry(EntryKind.RULE, "api", payload={"id": rule.id, "rule": None}))]
             case 1:
-                body = {**rule.body(), "threshold": rule.threshold + self.random.choice([-5.0, 0.0])}
+                body = {**rule.body(), "threshold": rule.level + self.random.choice([-5.0, 0.0])}
                 return [Message(Entry(EntryKind.RULE, "api", payload={"id": rule.id, "rule": body}))]
             case 2 | 3:
                 return [self.acknowledgement() if self.rooms else self.room()]

@@ -10,7 +10,8 @@ from sonde.changes import Series
 from sonde.clock import SECOND
 from sonde.entry import Entry, EntryKind, Lane
 from sonde.reading import Reading
-from sonde.rule import WATCHES, Rule
+from sonde.rule import Rule
+from sonde.watch import WATCHES
 from tests.scenario import LaneOf, Message, Name, Sender, StreamName
 
 

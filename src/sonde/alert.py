@@ -18,11 +18,10 @@ import numpy.typing as npt
 from sonde.changes import Alert, Series
 from sonde.clock import SECOND, Micros
 from sonde.errors import Conflict
-from sonde.rule import BUILDING_RULES, WATCHES, Bools, Floats, Rule
+from sonde.rule import BUILDING_RULES, Bools, Floats, Rule
+from sonde.watch import Times, watch_of
 
 __all__ = ["BUILDING_RULES", "RETROACTIVE_AFTER", "TRANSITIONS", "Outcome", "Rule", "advance", "follow", "follow_late"]
-
-Times = npt.NDArray[np.int64]
 
 RETROACTIVE_AFTER: Final[Micros] = 60 * SECOND
 """An alert that a reading this much older than its frame opens is history, not news."""
@@ -39,26 +38,45 @@ TRANSITIONS: Final[Mapping[tuple[str, str], str]] = {
     ("firing", "shelve"): "shelved",
     ("firing", "rule removed"): "resolved",
     ("acknowledged", "cleared"): "resolved",
+    ("acknowledged", "acknowledge"): "acknowledged",
     ("acknowledged", "shelve"): "shelved",
     ("acknowledged", "rule removed"): "resolved",
     ("shelved", "cleared"): "resolved",
     ("shelved", "acknowledge"): "acknowledged",
+    ("shelved", "shelve"): "shelved",
+    ("shelved", "shelf ended"): "firing",
     ("shelved", "rule removed"): "resolved",
 }
 """State and event → state. What is not here does not happen: :class:`Conflict`."""
 
 
-def advance(alert: Alert, event: str, at: Micros) -> Alert | None:
-    """``alert`` after ``event`` at a moment; none if it came to nothing. :class:`Conflict` if that cannot happen to it."""
+def advance(alert: Alert, event: str, at: Micros | None) -> Alert | None:
+    """``alert`` after ``event`` at a moment; none if it came to nothing. For ``shelve`` the moment is the end of
+    the shelf, none if it has none.
+    :class:`Conflict` if that cannot happen to it."""
     state = TRANSITIONS.get((alert.state, event))
     if state is None:
         raise Conflict(f"alert {alert.id} is {alert.state}; it cannot be {event}")
     if state == RETRACTED:
         return None
-    times: dict[str, Any] = (
-        {"fired_at": at} if state == "firing" else {"resolved_at": at} if state == "resolved" else {}
-    )
-    return msgspec.structs.replace(alert, state=state, **times)
+    more: dict[str, Any] = {"shelved_until": None}
+    if event == "lasted":
+        more["fired_at"] = at
+    elif state == "resolved":
+        more["resolved_at"] = at
+    elif state == "shelved":
+        more["shelved_until"] = at
+    return msgspec.structs.replace(alert, state=state, **more)
+
+
+def group_of(series: Series) -> dict[str, Any]:
+    """What an alert says of where it is, if that is no series but a zone or a site."""
+    return {} if series.id >= 0 else {"metric": series.metric, "site": series.site, "zone": series.zone}
+
+
+def place_of(alert: Alert) -> Series:
+    """Where an alert over a zone or a site is, as a series would say it."""
+    return Series(-1, "", alert.metric, alert.site, alert.zone, "{}")
 
 
 def alert_id(rule: str, series: Series, since: Micros, late: bool) -> str:
@@ -82,20 +100,29 @@ def from_trace(row: Alert) -> Alert | None:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a rule on a series: the alert that is open now, and every row that changed (none: retracted)."""
+    """What became of a rule on a series: the alert that is open now, and every row that changed (none: retracted).
+
+    ``turns`` are the alerts that began to fire or were resolved, as they were then, each with the number of the reading
+    that did it."""
 
     open: Alert | None
     changed: dict[str, Alert | None] = field(default_factory=dict)
+    turns: list[tuple[int, Alert]] = field(default_factory=list)
 
-    def set(self, alert: Alert, new: Alert | None) -> None:
+    def set(self, alert: Alert, new: Alert | None, at: int | None = None) -> None:
         self.changed[alert.id] = new
         self.open = None if new is None or new.state == "resolved" else new
+        if new is not None and at is not None:
+            self.turns.append((at, new))
 
 
-def follow(rule: Rule, series: Series, open_: Alert | None, time: Times, value: Floats, old: Bools) -> Outcome:
-    """Drive an alert forward over readings sorted by time; ``old`` says which would open it retroactively."""
+def follow(
+    rule: Rule, series: Series, open_: Alert | None, time: Times, value: Floats, old: Bools, span: Micros = 0
+) -> Outcome:
+    """Drive an alert forward over what a rule looks at of readings, sorted by time; ``old`` says which would open it
+    retroactively. Of windows, ``time`` is where each begins, and ``span`` their width."""
     outcome = Outcome(open_)
-    _walk(_Track(rule, series, time, value, old, late=False), outcome)
+    _walk(_Track(rule, series, time, value, old, late=False, span=span), outcome)
     return outcome
 
 
@@ -106,6 +133,7 @@ def follow_late(rule: Rule, series: Series, stretch: Alert | None, time: Times, 
     alerts that are over, as far as is known, and traces.
     """
     rows: dict[str, Alert | None] = {}
+    turns: list[tuple[int, Alert]] = []
     everything = np.ones(len(time), np.bool_)
     before = stretch
     for start, end in _ascending(time):
@@ -116,13 +144,14 @@ def follow_late(rule: Rule, series: Series, stretch: Alert | None, time: Times, 
         _walk(_Track(rule, series, time[span], value[span], everything[span], late=True), outcome)
         fired = [a for a in outcome.changed.values() if a is not None and a.fired_at is not None]
         rows.update((a.id, msgspec.structs.replace(a, state="resolved")) for a in fired)
+        turns += [(start + at, a) for at, a in outcome.turns if a.state == "firing"]
         stretch = outcome.open
     if before is not None and before != stretch:
         rows[TRACE + before.id] = None
     if stretch is not None and stretch != before:
         trace = trace_of(stretch)
         rows[trace.id] = trace
-    return Outcome(stretch, rows)
+    return Outcome(stretch, rows, turns)
 
 
 def _ascending(time: Times) -> Iterator[tuple[int, int]]:
@@ -140,12 +169,13 @@ class _Track:
     value: Floats
     old: Bools
     late: bool
+    span: Micros = 0
     rises: npt.NDArray[np.intp] = field(init=False)
     falls: npt.NDArray[np.intp] = field(init=False)
     clears: npt.NDArray[np.intp] = field(init=False)
 
     def __post_init__(self) -> None:
-        watch = WATCHES[self.rule.type]
+        watch = watch_of(self.rule)
         holds = watch.holds(self.rule, self.value)
         self.rises, self.falls = np.flatnonzero(holds), np.flatnonzero(~holds)
         self.clears = np.flatnonzero(watch.cleared(self.rule, self.value))
@@ -156,8 +186,9 @@ class _Track:
         return int(places[i]) if i < len(places) else len(self.time)
 
     def opened(self, at: int) -> Alert:
-        value = float(self.value[at])
-        threshold = WATCHES[self.rule.type].crossed(self.rule, value)
+        found = float(self.value[at])
+        threshold = watch_of(self.rule).crossed(self.rule, found)
+        value = None if threshold is None else found
         since = int(self.time[at])
         return Alert(
             id=alert_id(self.rule.id, self.series, since, self.late),
@@ -171,15 +202,18 @@ class _Track:
             value=value,
             peak=value,
             retroactive=bool(self.old[at]),
-            message=self.rule.text(self.series, value, threshold),
+            message=self.rule.said(self.series, value, threshold),
+            **group_of(self.series),
         )
 
     def worst(self, alert: Alert, start: int, end: int) -> Alert:
         """``alert`` with the worst of its values so far and those from ``start`` to ``end``."""
         if start >= end:
             return alert
-        values = np.concatenate(([alert.peak], self.value[start:end]))
-        peak = float(values[np.argmax(WATCHES[self.rule.type].excess(self.rule, values))])
+        peak = alert.peak
+        if peak is not None:
+            values = np.concatenate(([peak], self.value[start:end]))
+            peak = float(values[np.argmax(watch_of(self.rule).excess(self.rule, values))])
         last: dict[str, Any] = {"resolved_at": int(self.time[end - 1])} if self.late else {}
         return msgspec.structs.replace(alert, peak=peak, **last)
 
@@ -199,7 +233,7 @@ def _walk(track: _Track, outcome: Outcome) -> None:
 
 def _pending(track: _Track, alert: Alert, at: int, outcome: Outcome) -> int:
     due = alert.since + round(track.rule.duration * SECOND)
-    fires = max(at, int(np.searchsorted(track.time, due)))
+    fires = max(at, int(np.searchsorted(track.time, due - track.span)))
     falls = track.next(track.falls, at)
     stop = min(fires, falls)
     alert = track.worst(alert, at, stop)
@@ -209,7 +243,7 @@ def _pending(track: _Track, alert: Alert, at: int, outcome: Outcome) -> int:
         outcome.set(alert, advance(alert, "contradicted", int(track.time[falls])))
         return falls + 1
     else:
-        outcome.set(alert, advance(alert, "lasted", int(track.time[fires])))
+        outcome.set(alert, advance(alert, "lasted", int(track.time[fires]) + track.span), fires)
     return stop
 
 
@@ -220,12 +254,12 @@ def _firing(track: _Track, alert: Alert, at: int, outcome: Outcome) -> int:
         if worse != alert:
             outcome.set(alert, worse)
         return clears
-    over = worse.resolved_at if track.late and worse.resolved_at is not None else int(track.time[clears])
-    outcome.set(worse, advance(worse, "cleared", over))
+    over = worse.resolved_at if track.late and worse.resolved_at is not None else int(track.time[clears]) + track.span
+    outcome.set(worse, advance(worse, "cleared", over), clears)
     return clears + 1
 
 
 def quiet_span(rules: Iterable[Rule]) -> tuple[float, float]:
     """The span of values, ends included, in which none of ``rules`` holds."""
-    spans = [WATCHES[rule.type].quiet(rule) for rule in rules]
+    spans = [watch_of(rule).quiet(rule) for rule in rules]
     return max((s[0] for s in spans), default=-np.inf), min((s[1] for s in spans), default=np.inf)

@@ -42,8 +42,9 @@ WINDOWS: Final = pa.schema(
 """Windows to merge into those that are there: add ``count`` and ``sum``, take the lesser ``min`` and the greater ``max``,
 and ``last`` of the later ``last_time`` (of two equal ones, the new one)."""
 
-LATEST: Final = READINGS
-"""The newest reading of each series that has a new one; replaces what is there unless that is later."""
+LATEST: Final = pa.schema([*READINGS, ("arrived", TIME)])
+"""The newest reading of each series that has a new one, and the log time at which it came; replaces what is there unless
+that is later."""
 
 
 class Series(NamedTuple):
@@ -110,15 +111,20 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Definition(msgspec.Struct, frozen=True):
-    """What results depend on, as the log last said it: a rule, a profile, the settings, a floor. ``body`` None removes
-    it.
-    ``source`` is the node that declared a profile, and so owns the device."""
+    """What results depend on, as the log last said it: a rule, a profile, the settings, a floor. ``body`` None
+    removes it.
 
-    kind: str  # rule | profile | settings | floor
+    ``asserted`` is what the configuration last said of a rule, which the api may have changed since; ``judged`` how far a
+    rule over windows has been judged. ``source`` is that of the entry: of a profile, the node that owns the device; ``who``
+    is a person behind it.
+    """
+
+    kind: str  # rule | profile | settings | floor | asserted | judged
     name: str
     body: Any
     log_time: Micros
     source: str = ""
+    who: str = ""
 
 
 class Happened(msgspec.Struct, frozen=True):
@@ -135,7 +141,7 @@ class Happened(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """A rule that holds, or held, for a series."""
+    """A rule that holds, or held, for a series; or for a zone or a site, which has no series (−1) and is named here."""
 
     id: str
     rule: str
@@ -143,14 +149,54 @@ class Alert(msgspec.Struct, frozen=True):
     type: str  # what the rule watches for: above, below, outside …
     severity: str
     state: str  # pending | firing | acknowledged | shelved | resolved
-    threshold: float
-    since: Micros  # the reading that opened it
-    value: float  # of the reading that opened it
-    peak: float  # the worst value so far
+    threshold: float | None  # none: its type has none
+    since: Micros  # the reading, or the start of the window, that opened it
+    value: float | None  # of what opened it; none if that is no number
+    peak: float | None  # the worst value so far
     fired_at: Micros | None = None
     resolved_at: Micros | None = None
     retroactive: bool = False
     message: str = ""
+    shelved_until: Micros | None = None
+    metric: str = ""
+    site: str = ""
+    zone: str = ""
+
+
+class AlertEvent(msgspec.Struct, frozen=True):
+    """Something that became of an alert: at a moment, by the frame at ``offset`` of the log, which came at ``log_time``.
+
+    ``who`` and ``why`` are of what a person did. A rebuild gives the same events at the same offsets.
+    """
+
+    partition: int
+    offset: int
+    log_time: Micros
+    alert: str
+    event: str  # fired | acknowledged | shelved | unshelved | resolved
+    time: Micros
+    who: str = ""
+    why: str = ""
+    until: Micros | None = None  # of a shelf
+
+    @property
+    def order(self) -> tuple[int, Micros, str, int]:
+        """Where it comes among others: as the log goes on, however frames are gathered."""
+        return self.offset, self.time, self.alert, EVENTS.index(self.event)
+
+
+EVENTS: Final = ("fired", "unshelved", "acknowledged", "shelved", "resolved")
+
+
+class Correction(msgspec.Struct, frozen=True):
+    """Windows of a series that had closed were changed by late data, from ``start`` on, last by the frame at ``offset``: a
+    rule over windows has to judge them again."""
+
+    rule: str
+    series: int
+    start: Micros
+    partition: int
+    offset: int
 
 
 class Purge(msgspec.Struct, frozen=True):
@@ -163,12 +209,14 @@ class Purge(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a partition of a log has been stored: ``offset`` is the next one to read."""
+    """How far a partition of a log has been stored: ``offset`` is the next one to read. Frames have come without a pause
+    since ``heard_since``: what was silent before may have been so because nobody listened."""
 
     log: str
     partition: int
     offset: int
     log_time: Micros = 0
+    heard_since: Micros = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +226,8 @@ class Changes:
     ``expected`` is the offset that the store's progress must still have, else :class:`sonde.errors.Conflict`.
     ``alerts`` are whole rows to set by id; ``retracted`` are ids of pending alerts that came to nothing. ``purges`` come
     first: what else the step brings is not touched by them. A definition of kind ``floor`` (:mod:`sonde.removal`) hides
-    what is older, whenever it came.
+    what is older, whenever it came. ``settled`` corrections, by frames below their offset, go before ``corrections`` come;
+    of several of one rule and series in one partition the oldest ``start`` and the newest ``offset`` are kept.
     """
 
     expected: int
@@ -189,6 +238,9 @@ class Changes:
     latest: pa.Table = field(default_factory=LATEST.empty_table)
     alerts: Sequence[Alert] = ()
     retracted: Sequence[str] = ()
+    events: Sequence[AlertEvent] = ()
+    settled: Sequence[Correction] = ()
+    corrections: Sequence[Correction] = ()
     streams: Sequence[Stream] = ()
     ledger: Sequence[LedgerLine] = ()
     marks: Sequence[Mark] = ()
@@ -216,13 +268,22 @@ class Step:
     corrected: Sequence[Corrected] = ()
 
 
+class Newest(NamedTuple):
+    """Of the newest reading of a series: its time, its value if that counts in windows and alerts, and the log time at
+    which it came."""
+
+    time: Micros
+    value: float | None
+    arrived: Micros
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """What a processor needs from the store to go on."""
 
     progress: Sequence[Progress]  # of every log that this store ever followed
     series: Sequence[Series]
-    newest: Mapping[int, Micros]  # series → time of its newest reading
+    newest: Mapping[int, "Newest"]  # by series
     alerts: Sequence[Alert]  # all that are not resolved
     streams: Sequence[Stream]
     definitions: Sequence[Definition]

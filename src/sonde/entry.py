@@ -16,6 +16,9 @@ import pyarrow as pa
 from sonde.errors import Invalid, Problem
 from sonde.reading import Batch, decode, encode
 
+CONFIG: Final = "config"
+"""The source of entries that say what the configuration says."""
+
 
 class EntryKind(IntEnum):
     """What an entry is."""
@@ -24,14 +27,15 @@ class EntryKind(IntEnum):
     TOMBSTONE = 2  # {"until": seq, "readings": n, "reason": text}: these seqs of the stream will never come
     PROFILE = 3  # a device's profile
     COMMAND = 4  # a command accepted, or a step of one
-    RULE = 5  # {"id": …, "rule": {…} or null}: an alert rule is set, or removed
-    ACKNOWLEDGEMENT = 6  # {"alert": id, "action": acknowledge | shelve, "who": …, "why": …}
+    RULE = 5  # {"id": …, "rule": {…} or null, "who": …}: an alert rule is set, or removed
+    ACKNOWLEDGEMENT = 6  # {"alert": id, "action": acknowledge | shelve, "who": …, "why": …, "until": µs of a shelf}
     PURGE = 7  # {"device": pattern or null, "metric": pattern or null, "before": µs or null, …}: sonde.removal
     COUNTERS = 8  # {"refused": {reason: readings}, …} of one source, since its last counters
     TICK = 9  # nothing but its log time
     SETTINGS = 10  # what results depend on: {"windows": [seconds], "future_limit": seconds, …}
     AUDIT = 11  # {"number": n, "hash": hex}: the newest act of the audit trail, an anchor for whoever verifies it
     EXPIRY = 12  # {"what": readings | windows | alerts, "before": µs, …}: a floor rises: sonde.removal
+    FINDINGS = 13  # what the owner of a rule over windows found: sonde.judgement.Findings
 
 
 class Lane(IntEnum):

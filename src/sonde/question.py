@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from sonde.clock import Micros
 from sonde.cursor import Cursor
+from sonde.rule import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,80 @@ class Trends:
 
 @dataclass(frozen=True, slots=True)
 class Alerts:
-    """Newest first: ``alert_id, rule, site, zone, device, metric, type, value, threshold, time, resolved_at, state, severity,
-    message, retroactive``. ``state`` ``open`` means anything but resolved; pending ones come only when asked for."""
+    """Newest first: ``alert_id, rule, device, metric, site, zone, labels, type, value, peak, threshold, time, fired_at,
+    resolved_at, shelved_until, state, severity, message, retroactive``. ``state`` ``open`` means anything but resolved;
+    pending ones come only when asked for, by their state or as the one ``alert``."""
 
+    alert: str | None = None
     state: str | None = None
     severity: str | None = None
     since: Micros | None = None
     limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AlertEvents:
+    """What became of alerts, in the order of the log: ``partition, offset, log_time, event`` (fired | unshelved |
+    acknowledged | shelved | resolved), ``time, who, why, until``, then the columns of :class:`Alerts` as they are now, but
+    that ``time`` of the alert is called ``since``. Of one ``alert``, or all from ``offset`` of a partition on; whole frames,
+    so there may be a few more than ``limit``."""
+
+    alert: str | None = None
+    partition: int = 0
+    offset: int = 0
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """What the log last said of things, by kind and name: ``kind, name, body`` (JSON), ``log_time, source, who``. See
+    :class:`sonde.changes.Definition`."""
+
+    kinds: tuple[str, ...]
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far each partition of the log has been stored: ``partition, next_offset, log_time``."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsOf:
+    """All alerts of a rule that are open or were so at ``since`` or later, in the columns of :class:`sonde.changes.Alert`."""
+
+    rule: str
+    since: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """Closed windows that late data has changed and no owner has judged since: ``rule, id`` (of the series), ``device, metric,
+    site, zone, labels, start, partition, offset``; see :class:`sonde.changes.Correction`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The windows that a rule looks at, of a series, zone or site each, in order: ``id`` (of the series; −1), ``device, metric,
+    site, zone, labels, start, count, sum, min, max, last``. Only the groups of ``series``, if these are given.
+    :class:`sonde.errors.Invalid` if no width is kept that the rule's is a multiple of."""
+
+    rule: Rule
+    since: Micros
+    until: Micros
+    series: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The readings that a rule looks at, by series and time: ``id, device, metric, site, zone, labels, time, kind, value, text,
+    quality``. :class:`sonde.errors.Invalid` if there are more series or readings than asked for."""
+
+    rule: Rule
+    since: Micros
+    until: Micros
+    most_series: int = 1_000
+    most: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +265,13 @@ class Sql:
     parameters: tuple[object, ...] = ()
 
 
+AlertQuestion = AlertEvents | Defined | Reached | AlertsOf | Corrections | Folded | Watched
+
 Question = (
     Kpis
     | Trends
     | Alerts
+    | AlertQuestion
     | Heatmap
     | Devices
     | History

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from sonde.alert import BUILDING_RULES, TRANSITIONS, advance, alert_id, follow, follow_late, from_trace
 from sonde.changes import Alert, Series
 from sonde.errors import Conflict, Invalid
-from sonde.rule import WATCHES, Rule
+from sonde.rule import Rule
+from sonde.watch import WATCHES
 
 SERIES = Series(3, "boiler", "temperature", "Site-01", "Zone-02", "{}")
 S = 1_000_000

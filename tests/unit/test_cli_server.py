@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from sonde.directory import DataDirectory
 from sonde.entry import Entry, EntryKind
 from sonde.errors import Hold, Retry
 from sonde.log.memory import MemoryLog
+from sonde.process.definitions import Definitions
+from sonde.rule import BUILDING_RULES
 from sonde.status import LaneStatus, Status
 
 
@@ -49,7 +52,7 @@ def test_the_log_is_told_what_the_configuration_says_and_nothing_twice() -> None
     entries = new_definitions(settings, ())
     assert entries[0].payload == {"windows": [300, 900], "future_limit": 86400.0}
     assert [entry.payload["id"] for entry in entries[1:]] == ["co2-high", "temperature-high", "humidity-high"]
-    known = [_definition(entry) for entry in entries]
+    known = _defined(entries)
     assert new_definitions(settings, known) == []
     changed = load(options=["rule.co2-high.threshold=1200", "rule.humidity-high.enabled=no", "process.windows=1m"])
     again = new_definitions(changed.settled(), known)
@@ -58,10 +61,34 @@ def test_the_log_is_told_what_the_configuration_says_and_nothing_twice() -> None
     assert again[2].payload == {"id": "humidity-high", "rule": None}
 
 
-def _definition(entry: Entry) -> Definition:
-    if entry.kind == EntryKind.SETTINGS:
-        return Definition("settings", "settings", entry.payload, 0)
-    return Definition("rule", entry.payload["id"], entry.payload["rule"], 0)
+def test_what_was_changed_through_the_api_stays_until_the_configuration_changes() -> None:
+    settings = load().settled()
+    entries = new_definitions(settings, ())
+    edited = {**BUILDING_RULES[0].body(), "threshold": 800.0}
+    api = [
+        Entry(EntryKind.RULE, "api", payload={"id": "co2-high", "rule": edited, "who": "anna"}),
+        Entry(EntryKind.RULE, "api", payload={"id": "humidity-high", "rule": None, "who": "anna"}),
+        Entry(EntryKind.RULE, "api", payload={"id": "mine", "rule": {**edited, "id": "mine"}, "who": "anna"}),
+    ]
+    known = _defined([*entries, *api])
+    assert new_definitions(settings, known) == []
+    changed = load(options=["rule.co2-high.threshold=1200"]).settled()
+    (again,) = new_definitions(changed, known)
+    assert again.payload["rule"]["threshold"] == 1200
+    without = load(options=["rule.co2-high.enabled=no"]).settled()
+    (gone,) = new_definitions(without, known)
+    assert gone.payload == {"id": "co2-high", "rule": None}
+    definitions = Definitions(_defined([*entries, *api, gone]))
+    assert set(definitions.rules) == {"temperature-high", "mine"}
+    assert new_definitions(without, _defined([*entries, *api, gone])) == []
+
+
+def _defined(entries: Sequence[Entry]) -> list[Definition]:
+    """What a store knows after these entries."""
+    definitions, known = Definitions(), {}
+    for entry in entries:
+        known.update({(d.kind, d.name): d for d in definitions.apply(entry, 0)})
+    return [definition for definition in known.values() if definition.body is not None]
 
 
 def test_a_log_with_too_little_disk_takes_nothing_and_says_why(tmp_path: Path) -> None:

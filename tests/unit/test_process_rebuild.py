@@ -75,4 +75,4 @@ def test_series_of_a_checkpoint_keep_their_numbers() -> None:
     world.catch_up()
     assert [s.device for s in world.store.series.values()] == ["a", "b", "c"]
     assert list(world.store.series) == [0, 1, 2]
-    assert replace(world.store.load().progress[0], log_time=0) == Progress(world.log.id, 0, 2)
+    assert replace(world.store.load().progress[0], log_time=0, heard_since=0) == Progress(world.log.id, 0, 2)

@@ -1,24 +1,27 @@
-"""What results depend on, as entries for the log: rules and settings of the configuration that the log does not say yet."""
+"""What results depend on, as entries for the log: rules and settings of the configuration that the log does not say yet.
+
+The newest statement about a rule counts. So the configuration is compared with what it said itself when it was last read: a
+rule is set, or removed, when its section has changed since, and what was changed through the api meanwhile stays otherwise.
+"""
 
 from collections.abc import Iterable
 from typing import Any
 
 from sonde.changes import Definition
 from sonde.config import Settings
-from sonde.entry import Entry, EntryKind
-
-SOURCE = "config"
+from sonde.entry import CONFIG, Entry, EntryKind
 
 
 def new_definitions(settings: Settings, known: Iterable[Definition]) -> list[Entry]:
-    """Entries that bring what the log last said in line with the configuration; none if it says so already."""
+    """Entries for what the configuration says now and did not say before; none if it says the same."""
     said = {(definition.kind, definition.name): definition.body for definition in known}
-    rules = {name: rule.rule(name).body() for name, rule in settings.rules.items() if rule.enabled}
-    gone = {name: None for kind, name in said if kind == "rule" and said[kind, name] is not None and name not in rules}
+    rules: dict[str, Any] = {name: rule.rule(name).body() for name, rule in settings.rules.items() if rule.enabled}
+    before = {name: body for (kind, name), body in said.items() if kind == "asserted"}
+    gone = dict.fromkeys(name for name in before if name not in rules)
     entries = [
         _entry(EntryKind.RULE, {"id": name, "rule": body})
         for name, body in {**rules, **gone}.items()
-        if said.get(("rule", name)) != body
+        if before.get(name) != body
     ]
     wanted = {
         "windows": [round(width) for width in settings.process.windows],
@@ -30,4 +33,4 @@ def new_definitions(settings: Settings, known: Iterable[Definition]) -> list[Ent
 
 
 def _entry(kind: EntryKind, payload: Any) -> Entry:
-    return Entry(kind=kind, source=SOURCE, payload=payload)
+    return Entry(kind=kind, source=CONFIG, payload=payload)

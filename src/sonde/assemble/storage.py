@@ -105,6 +105,10 @@ class Storage:
             return self.processor.lag()
         return Lag(sum(end - first for first, end in self.log.ends().values()), 0.0)
 
+    def waits(self) -> bool:
+        """Whether a rule needs to know that time goes on, though nothing comes."""
+        return self.processor is not None and self.processor.waits
+
     def stored_offset(self) -> int:
         return self.processor.position if self.processor else 0
 

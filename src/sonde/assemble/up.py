@@ -97,6 +97,7 @@ class Up:
             clock=clock,
             metrics=metrics,
             limits=_limits(settings),
+            ticks=self._storage.waits,
         )
         undo.callback(self._sink.close)
         self._ring_watch = RingWatch(

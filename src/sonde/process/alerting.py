@@ -1,4 +1,4 @@
-"""Drives the alerts of all rules and series over one step's readings.
+"""Drives the alerts of all rules over one step's readings.
 
 The readings of a series are looked at in the order of the log: frame by frame, by time within a frame. One that is older
 than the newest of its series before it is *late*, and does not drive an alert forward. How frames are gathered into steps
@@ -6,50 +6,40 @@ changes nothing, so a rebuild gives the same alerts. Series whose values stay qu
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
-from sonde.alert import (
-    RETROACTIVE_AFTER,
-    TRANSITIONS,
-    Outcome,
-    advance,
-    follow,
-    follow_late,
-    from_trace,
-    quiet_span,
-    trace_of,
-)
-from sonde.changes import Alert, Purge, Series
-from sonde.clock import Micros
-from sonde.entry import Entry, Lane
+from sonde.alert import RETROACTIVE_AFTER, follow, follow_late, quiet_span
+from sonde.changes import Series
+from sonde.clock import SECOND
+from sonde.entry import Lane
+from sonde.process.book import Book, Track
+from sonde.process.heard import Heard
+from sonde.process.latest import Latest
 from sonde.process.rows import Rows
+from sonde.reading import Kind, Quality
 from sonde.rule import Rule
+from sonde.watch import rates, watch_of
 
 Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Track = tuple[str, int]  # rule, series
+_WIDE: Final = 1e-9  # of a limit: rates of several units are compared a second, where rounding is another one
 
 
 class Alerting:
-    """All alerts that are not resolved, and the late stretches that may still go on."""
+    """The rules that look at readings, and the alerts in ``book`` that they drive."""
 
-    def __init__(self, series: Sequence[Series], rules: Mapping[str, Rule], alerts: Iterable[Alert]) -> None:
-        self._rules = dict(rules)
+    def __init__(self, series: Sequence[Series], rules: Mapping[str, Rule], book: Book) -> None:
+        self._rules = {id_: rule for id_, rule in rules.items() if _looks_at_readings(rule)}
         self._series = list(series)
-        self._rules_of: list[tuple[Rule, ...]] = []
-        self._low = np.zeros(0)
-        self._high = np.zeros(0)
-        self._open: dict[Track, Alert] = {}
-        self._stretches: dict[Track, Alert] = {}
-        self._changed: dict[str, Alert | None] = {}
-        for alert in alerts:
-            stretch = from_trace(alert)
-            if stretch is not None:
-                self._stretches[alert.rule, alert.series] = stretch
-            else:
-                self._open[alert.rule, alert.series] = alert
+        self._book = book
+        self._forget_matches()
         self._match()
 
     def learn(self, series: Sequence[Series]) -> None:
@@ -58,133 +48,207 @@ class Alerting:
             self._series.extend(series)
             self._match()
 
-    def set_rule(self, id_: str, rule: Rule | None, log_time: Micros) -> None:
-        """Put a rule in force, or take it away. What is pending under it starts anew; what fires for a series that it
-        does not watch any more is resolved."""
+    def set_rule(self, id_: str, rule: Rule | None) -> None:
+        """Put a rule in force, or take it away."""
         self._rules.pop(id_, None)
-        if rule is not None:
+        if rule is not None and _looks_at_readings(rule):
             self._rules[id_] = rule
-        for track, stretch in [*self._stretches.items()]:
-            if track[0] == id_:
-                self._changed[trace_of(stretch).id] = None
-                del self._stretches[track]
-        for track, alert in [*self._open.items()]:
-            watched = rule is not None and rule.watches(self._series[alert.series])
-            if track[0] == id_ and not (watched and alert.state != "pending"):
-                self._changed[alert.id] = advance(alert, "rule removed", log_time)
-                del self._open[track]
-        self._rules_of.clear()
+        self._forget_matches()
         self._match()
 
-    def purge(self, purge: Purge) -> None:
-        """Forget the alerts, open or in the making, whose opening reading is purged."""
-        for kept in (self._open, self._stretches):
-            for track, alert in [*kept.items()]:
-                if _takes(purge, alert):
-                    self._changed[alert.id if kept is self._open else trace_of(alert).id] = None
-                    del kept[track]
-        for id_, changed in [*self._changed.items()]:
-            if changed is not None and _takes(purge, changed):
-                self._changed[id_] = None
-
-    def acknowledge(self, entry: Entry) -> None:
-        """Acknowledge or shelve an alert that is open; one that is over stays as it is."""
-        payload = entry.payload if isinstance(entry.payload, dict) else {}
-        for track, alert in self._open.items():
-            if alert.id == payload.get("alert") and (alert.state, payload.get("action")) in TRANSITIONS:
-                if payload["action"] not in {"acknowledge", "shelve"}:
-                    return
-                after = advance(alert, payload["action"], alert.since)
-                if after is not None:
-                    self._open[track] = self._changed[alert.id] = after
-                return
-
-    def run(self, rows: Rows, late: Bools) -> None:
-        """Look at a step's readings; ``late`` is in the order of the log."""
+    def run(self, rows: Rows, late: Bools, heard: Heard, latest: Latest) -> None:
+        """Look at a step's readings; ``late`` is in the order of the log, ``latest`` what was newest before them."""
         if not self._rules:
             return
+        step = _Step(rows, late, heard, latest, self._texts)
         least, greatest = rows.span
         ids = rows.ids
-        loud = (least < self._low[ids]) | (greatest > self._high[ids])
-        busy = {series for _, series in self._open} | {series for _, series in self._stretches}
+        loud: Bools = (least < self._low[ids]) | (greatest > self._high[ids])
+        if self._texts:
+            loud |= step.says_any() & self._reads[ids]
+        if self._steep.any():
+            loud |= self._is_steep(step)
+        busy = {series for _, series in self._book.open} | {series for _, series in self._book.stretches}
         if busy:
             loud |= np.isin(ids, np.fromiter(busy, np.int32, len(busy)))
-        sources = _Sources(rows) if loud.any() else None
         for run in np.flatnonzero(loud).tolist():
-            assert sources is not None
-            self._run_series(rows, late, slice(int(rows.at[run]), int(rows.ends[run])), sources)
+            self._run_series(step, run)
 
-    def take_changed(self) -> tuple[list[Alert], list[str]]:
-        """The rows that changed since this was last asked: those to set, and the ids of those that came to nothing."""
-        changed, self._changed = self._changed, {}
-        return [a for a in changed.values() if a is not None], [id_ for id_, a in changed.items() if a is None]
-
-    def count(self) -> Mapping[str, int]:
-        """Open alerts, those pending left out, by severity."""
-        found = dict.fromkeys(("info", "warning", "critical"), 0)
-        for alert in self._open.values():
-            if alert.state != "pending":
-                found[alert.severity] += 1
-        return found
+    def _forget_matches(self) -> None:
+        self._rules_of: list[tuple[Rule, ...]] = []
+        self._low, self._high = np.zeros(0), np.zeros(0)  # values within are quiet
+        self._flat, self._steep = np.zeros((0, 2)), np.zeros(0, np.bool_)  # rates a second within are quiet; has any
+        self._reads = np.zeros(0, np.bool_)  # looks for texts
+        self._texts = sorted({rule.text for rule in self._rules.values() if rule.text is not None})
 
     def _match(self) -> None:
         """Find the rules of the series that are not matched yet."""
         start = len(self._rules_of)
         for series in self._series[start:]:
             self._rules_of.append(tuple(rule for rule in self._rules.values() if rule.watches(series)))
-        spans = np.array([quiet_span(rules) for rules in self._rules_of[start:]]).reshape(-1, 2)
+        new = self._rules_of[start:]
+        spans = np.array([quiet_span(r for r in rules if r.type not in ("rate", "equals")) for rules in new])
+        spans = spans.reshape(-1, 2)
         self._low = np.append(self._low[:start], spans[:, 0])
         self._high = np.append(self._high[:start], spans[:, 1])
+        self._flat = np.concatenate((self._flat[:start], np.array([_flat(rules) for rules in new]).reshape(-1, 2)))
+        self._steep = np.append(self._steep[:start], [any(r.type == "rate" for r in rules) for rules in new]).astype(
+            bool
+        )
+        self._reads = np.append(self._reads[:start], [any(r.type == "equals" for r in rules) for rules in new]).astype(
+            bool
+        )
 
-    def _run_series(self, rows: Rows, late: Bools, run: slice, sources: "_Sources") -> None:
-        series = self._series[int(rows.series[run.start])]
-        places = rows.order[run]
-        time, value = rows.time[run], rows.value[run]
-        if rows.counts is not None:
-            counts = rows.counts[run]
-            places, time, value = places[counts], time[counts], value[counts]
-        in_log = np.argsort(sources.frames(places), kind="stable")  # within a frame they stay sorted by time
-        places, time, value = places[in_log], time[in_log], value[in_log]
-        behind = late[places]
-        forward = ~behind
-        old = sources.old(places, time)
+    def _is_steep(self, step: "_Step") -> Bools:
+        """Which series may have a rate that is not quiet."""
+        ids = step.rows.ids
+        least, greatest, sure = step.steepness()
+        steep: Bools = self._steep[ids] & (~sure | (least < self._flat[ids, 0]) | (greatest > self._flat[ids, 1]))
+        return steep
+
+    def _run_series(self, step: "_Step", run: int) -> None:
+        rows = step.run(run)
+        series = self._series[rows.series]
         for rule in self._rules_of[series.id]:
+            keep, value = rows.looked_at(rule, series.id)
             track = (rule.id, series.id)
+            forward, behind = keep & ~rows.behind, keep & rows.behind
             if forward.any():
-                outcome = follow(rule, series, self._open.get(track), time[forward], value[forward], old[forward])
-                self._take(self._open, track, outcome)
+                self._follow(rule, series, track, rows, np.flatnonzero(forward), value)
             if behind.any():
-                outcome = follow_late(rule, series, self._stretches.get(track), time[behind], value[behind])
-                self._take(self._stretches, track, outcome)
+                stretch = self._book.stretches.get(track)
+                outcome = follow_late(rule, series, stretch, rows.time[behind], value[behind])
+                self._book.take_late(track, outcome, rows.frame[behind])
 
-    def _take(self, kept: dict[Track, Alert], track: Track, outcome: Outcome) -> None:
-        self._changed.update(outcome.changed)
-        if outcome.open is not None:
-            kept[track] = outcome.open
-        else:
-            kept.pop(track, None)
+    def _follow(self, rule: Rule, series: Series, track: Track, rows: "_Run", at: Ints, value: Floats) -> None:
+        """Drive an alert forward; if it is shelved and its shelf ends meanwhile, up to there and on from there."""
+        end = self._book.shelf_end(self._book.open.get(track))
+        cut = len(at) if end is None else int(np.searchsorted(rows.frame[at], end))
+        for some in (at[:cut], at[cut:]):
+            if len(some):
+                open_ = self._book.open.get(track)
+                outcome = follow(rule, series, open_, rows.time[some], value[some], rows.old[some])
+                self._book.take(track, outcome, rows.frame[some])
+            if end is not None:
+                self._book.end_shelf(self._book.open.get(track), end)
 
 
-def _takes(purge: Purge, alert: Alert) -> bool:
-    of_it = purge.series is None or alert.series in purge.series
-    return of_it and (purge.before is None or alert.since < purge.before)
+def _looks_at_readings(rule: Rule) -> bool:
+    return rule.window is None and rule.type != "no_data"
 
 
-class _Sources:
-    """Where the rows of a step came from, found only for the few that matter."""
+def _flat(rules: Iterable[Rule]) -> tuple[float, float]:
+    """The span of rates a second in which none of ``rules`` holds."""
+    low, high = -np.inf, np.inf
+    for rule in rules:
+        if rule.type == "rate" and rule.per is not None:
+            least, greatest = (level / rule.per for level in watch_of(rule).quiet(rule))
+            low, high = max(low, least + abs(least) * _WIDE), min(high, greatest - abs(greatest) * _WIDE)
+    return low, high
 
-    def __init__(self, rows: Rows) -> None:
+
+class _Step:
+    """The readings of a step, and where they came from."""
+
+    def __init__(self, rows: Rows, late: Bools, heard: Heard, latest: Latest, texts: Sequence[str]) -> None:
+        self.rows, self.late, self.heard, self.latest, self._wanted = rows, late, heard, latest, texts
         pieces = rows.arrived.pieces
         self._ends = np.cumsum([piece.rows for piece in pieces])
-        self._offsets = np.array([piece.offset for piece in pieces], np.int64)
-        self._log_times = np.array([piece.log_time for piece in pieces], np.int64)
+        self._frames = np.searchsorted(heard.offsets, np.array([piece.offset for piece in pieces], np.int64))
         self._backlog = np.array([piece.lane == Lane.BACKLOG for piece in pieces])
 
-    def frames(self, places: Ints) -> Ints:
-        return self._offsets[np.searchsorted(self._ends, places, side="right")]
+    @cached_property
+    def texts(self) -> Mapping[str, Bools]:
+        """For each text that a rule looks for, which rows are it, in the order of the log."""
+        column = self.rows.arrived.batch.columns.column("text")
+        found = {text: pc.fill_null(pc.equal(column, text), False) for text in self._wanted}
+        return {text: mask.to_numpy(zero_copy_only=False) for text, mask in found.items()}
 
-    def old(self, places: Ints, time: Ints) -> Bools:
-        """Which rows would open an alert that is history, not news."""
+    def says_any(self) -> Bools:
+        """Which series have a text that a rule looks for."""
+        any_ = np.logical_or.reduce([*self.texts.values()])[self.rows.order]
+        said: Bools = np.logical_or.reduceat(any_ & (self.rows.kind == Kind.TEXT), self.rows.at)
+        return said
+
+    def steepness(self) -> tuple[Floats, Floats, Bools]:
+        """The least and the greatest rate a second of each series, and whether they are sure: not where readings are late."""
+        rows, latest = self.rows, self.latest
+        value = rows.value if rows.counts is None else np.where(rows.counts, rows.value, np.nan)
+        time, before = rows.time, rows.at
+        with np.errstate(all="ignore"):
+            rate = np.append(np.nan, np.diff(value) / np.diff(time))
+            rate[before] = (value[before] - latest.value[rows.ids]) / (time[before] - latest.time[rows.ids])
+            rate = np.where(np.isfinite(rate), rate, np.nan) * SECOND
+        odd = self.late[rows.order] | (rows.quality == Quality.CLOCK)
+        sure = ~np.logical_or.reduceat(odd, rows.at)
+        return np.fmin.reduceat(rate, rows.at), np.fmax.reduceat(rate, rows.at), sure
+
+    def run(self, number: int) -> "_Run":
+        """The readings of one series, in the order of the log."""
+        rows = self.rows
+        span = slice(int(rows.at[number]), int(rows.ends[number]))
+        places = rows.order[span]
         piece = np.searchsorted(self._ends, places, side="right")
-        old: Bools = self._backlog[piece] | (time < self._log_times[piece] - RETROACTIVE_AFTER)
-        return old
+        in_log = np.argsort(self._frames[piece], kind="stable")  # within a frame they stay sorted by time
+        piece, places = piece[in_log], places[in_log]
+        time, frame = rows.time[span][in_log], self._frames[piece]
+        return _Run(
+            step=self,
+            series=int(rows.series[span.start]),
+            places=places,
+            time=time,
+            value=rows.value[span][in_log],
+            counts=np.ones(len(time), np.bool_) if rows.counts is None else rows.counts[span][in_log],
+            text=(rows.kind[span][in_log] == Kind.TEXT),
+            quality=rows.quality[span][in_log],
+            frame=frame,
+            behind=self.late[places],
+            old=self._backlog[piece] | (time < self.heard.log_times[frame] - RETROACTIVE_AFTER),
+        )
+
+
+@dataclass(slots=True)
+class _Run:
+    """The readings of one series in a step, in the order of the log. ``old``: what opens an alert there is history, not
+    news."""
+
+    step: _Step
+    series: int
+    places: Ints
+    time: Ints
+    value: Floats
+    counts: Bools
+    text: Bools
+    quality: npt.NDArray[np.int8]
+    frame: Ints
+    behind: Bools
+    old: Bools
+
+    def looked_at(self, rule: Rule, series: int) -> tuple[Bools, Floats]:
+        """Which readings ``rule`` looks at, and what it sees there."""
+        if rule.type == "equals":
+            good = (self.quality == Quality.GOOD) | (self.quality == Quality.RANGE)
+            return self.text & good, self.step.texts[rule.text or ""][self.places].astype(np.float64)
+        if rule.type == "rate":
+            return self._rates(rule, series)
+        return self.counts, self.value
+
+    def _rates(self, rule: Rule, series: int) -> tuple[Bools, Floats]:
+        """Forward from reading to reading; of late ones only between neighbours that came in one frame."""
+        keep, found = np.zeros(len(self.time), np.bool_), np.zeros(len(self.time))
+        value = np.where(self.counts, self.value, np.nan)
+        known = self.quality != Quality.CLOCK
+        at = np.flatnonzero(known & ~self.behind)
+        latest = self.step.latest
+        has, rate = rates(
+            rule,
+            np.concatenate((latest.time[series : series + 1], self.time[at])),
+            np.concatenate((latest.value[series : series + 1], value[at])),
+        )
+        keep[at[has[1:]]], found[at[has[1:]]] = True, rate
+        at = np.flatnonzero(known & self.behind)
+        if len(at):
+            has, rate = rates(rule, self.time[at], value[at])
+            together = np.append(False, self.frame[at][1:] == self.frame[at][:-1])
+            keep[at[has & together]], found[at[has & together]] = True, rate[together[has]]
+        return keep, found

@@ -1,4 +1,8 @@
-"""What results depend on, as the log last said it: rules, profiles, settings, floors."""
+"""What results depend on, as the log last said it: rules, profiles, settings, floors.
+
+Of a rule the newest statement counts, whoever made it. What the configuration last said of it is remembered beside that, so
+that a restart with the same configuration does not undo what was changed through the api.
+"""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -7,8 +11,9 @@ import msgspec
 
 from sonde.changes import Definition
 from sonde.clock import DAY, SECOND, Micros
-from sonde.entry import Entry, EntryKind
+from sonde.entry import CONFIG, Entry, EntryKind
 from sonde.errors import Invalid, Problem
+from sonde.judgement import Judged
 from sonde.profile import Profile
 from sonde.removal import Floor
 from sonde.rule import Rule
@@ -37,6 +42,8 @@ class Definitions:
         self.rules: dict[str, Rule] = {}
         self.profiles: dict[str, Profile] = {}
         self.settings = Settings()
+        self.set_at: dict[str, Micros] = {}  # log time, of each rule
+        self.judged: dict[str, Judged] = {}  # how far each rule over windows was judged, at the start
         self._bodies: dict[tuple[str, str], tuple[Any, str]] = {}
         for definition in known:
             self._set(definition)
@@ -44,53 +51,65 @@ class Definitions:
     def changes(self, entry: Entry) -> bool:
         """Whether ``entry`` says something new of what results depend on."""
         try:
-            definition = _parse(entry, 0)
+            definitions = _parse(entry, 0)
         except Invalid:
             return False
-        return definition is not None and not self._knows(definition)
+        return any(not self._knows(definition) for definition in definitions)
 
-    def apply(self, entry: Entry, log_time: Micros) -> Definition | None:
-        """Put ``entry`` in force; what it changed, if anything. :class:`Invalid` if it makes no sense."""
-        definition = _parse(entry, log_time)
-        if definition is None or self._knows(definition):
-            return None
-        self._set(definition)
-        return definition
+    def apply(self, entry: Entry, log_time: Micros) -> list[Definition]:
+        """Put ``entry`` in force; what it changed. :class:`Invalid` if it makes no sense."""
+        changed = [definition for definition in _parse(entry, log_time) if not self._knows(definition)]
+        for definition in changed:
+            self._set(definition)
+        return changed
 
     def _knows(self, definition: Definition) -> bool:
         known = self._bodies.get((definition.kind, definition.name), (None, ""))
         if definition.kind == "floor" and known[0] is not None:
             return bool(known[0]["before"] >= definition.body["before"])
-        return bool(known == (definition.body, definition.source))
+        return bool(known == (definition.body, _owner(definition)))
 
     def _set(self, definition: Definition) -> None:
-        self._bodies[definition.kind, definition.name] = definition.body, definition.source
+        self._bodies[definition.kind, definition.name] = definition.body, _owner(definition)
         match definition.kind:
             case "rule":
                 self.rules.pop(definition.name, None)
                 if definition.body is not None:
                     self.rules[definition.name] = Rule.parse(definition.body)
+                    self.set_at[definition.name] = definition.log_time
             case "profile":
                 self.profiles[definition.name] = msgspec.convert(definition.body, Profile)
             case "settings":
                 self.settings = msgspec.convert(definition.body, Settings)
+            case "judged":
+                self.judged[definition.name] = msgspec.convert(definition.body, Judged)
 
 
-def _parse(entry: Entry, log_time: Micros) -> Definition | None:
-    """The definition in ``entry``, none if it is of another kind; :class:`Invalid` if it makes no sense."""
+def _owner(definition: Definition) -> str:
+    """Whom a profile is of; who said a rule makes no difference to what it means."""
+    return definition.source if definition.kind == "profile" else ""
+
+
+def _parse(entry: Entry, log_time: Micros) -> list[Definition]:
+    """What ``entry`` defines, nothing if it is of another kind; :class:`Invalid` if it makes no sense."""
     kind = _KINDS.get(EntryKind(entry.kind))
     if kind is None:
-        return None
+        return []
     try:
         name, body = _PARSERS[kind](entry.payload)
     except msgspec.ValidationError as error:
         raise Invalid(Problem(None, kind, str(error))) from None
-    return Definition(kind, name, body, log_time, entry.source if kind == "profile" else "")
+    if kind != "rule":
+        return [Definition(kind, name, body, log_time, entry.source if kind == "profile" else "")]
+    rule = Definition(kind, name, body, log_time, entry.source, entry.payload.get("who", ""))
+    asserted = [Definition("asserted", name, body, log_time)] if entry.source == CONFIG else []
+    return [rule, *asserted]
 
 
 class _RuleEntry(msgspec.Struct):
     id: str
     rule: dict[str, Any] | None
+    who: str = ""
 
 
 def _rule(payload: Any) -> tuple[str, Any]:

@@ -1,24 +1,27 @@
 """From frames to :class:`Changes`: everything a step does, but for reading the log and writing the store."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sonde.alert import from_trace
+from sonde.alert import from_trace, place_of
 from sonde.changes import WINDOWS, Alert, Changes, Corrected, Definition, Progress, Purge, Series, State, Step
 from sonde.clock import SECOND
 from sonde.entry import Entry, EntryKind
 from sonde.errors import Invalid
 from sonde.moment import format_time
 from sonde.ports import Identities
-from sonde.process.alerting import Alerting
+from sonde.process.alarms import Alarms
 from sonde.process.commanding import Commanding
 from sonde.process.dedupe import Dedupe, Sifted
 from sonde.process.definitions import Definitions
 from sonde.process.gather import Opened, Unread
+from sonde.process.heard import Heard
+from sonde.process.latest import Latest
 from sonde.process.ledger import Place, Tally
 from sonde.process.marking import Marking
 from sonde.process.numbering import Numbering
@@ -46,13 +49,14 @@ class Folding:
         self._numbering = Numbering(state.series)
         self._marking = Marking()
         self._marking.learn(state.series, self._definitions.profiles)
-        self._alerting = Alerting(self._numbering.series, self._definitions.rules, state.alerts)
+        self._latest = Latest(len(state.series), state.newest)
+        self._alarms = Alarms(state, self._definitions, self._latest, self.progress)
         self._commanding = Commanding(state.commands)
         self._alert_states = {alert.id: alert.state for alert in state.alerts}
         self._corrected: list[Corrected] = []
         self._newest = np.full(len(state.series), _NEVER, np.int64)
-        for series, time in state.newest.items():
-            self._newest[series] = time
+        for series, newest in state.newest.items():
+            self._newest[series] = newest.time
 
     def turns(self, frame: Opened, turned: bool) -> bool:
         """Whether ``frame`` changes what the readings after it mean: a definition that is new, or an acknowledgement,
@@ -66,16 +70,25 @@ class Folding:
     def fold(self, frames: Sequence[Opened]) -> Changes:
         """All that ``frames`` change."""
         tally = Tally(self.progress.partition)
+        heard = Heard.of(self.progress.partition, frames, self.progress.log_time)
+        self._alarms.begin(heard)
         sifted = self._dedupe.sift(frames, tally)
         definitions = self._apply(sifted.entries, tally)
         purges = self._purge(sifted.entries, tally)
         new: list[Series] = []
-        tables: dict[str, pa.Table] = {}
+        tables: dict[str, Any] = {}
         if sifted.batches:
-            new, tables = self._fold_readings(sifted, tally)
+            new, tables = self._fold_readings(sifted, tally, heard)
+        self._alarms.end()
         last = frames[-1]
         return self._changes(
-            Progress(self.progress.log, self.progress.partition, last.offset + 1, last.header.log_time),
+            Progress(
+                self.progress.log,
+                self.progress.partition,
+                last.offset + 1,
+                int(heard.log_times[-1]),
+                self._alarms.heard_since,
+            ),
             tally,
             series=new,
             streams=list(sifted.streams.values()),
@@ -90,16 +103,17 @@ class Folding:
         place = Place(lost.offset, 0, self.progress.log_time)
         tally.set_aside(place, Entry(0), lost.readings, f"{lost.reason}: {lost.why}")
         progress = self.progress
-        return self._changes(
-            Progress(progress.log, progress.partition, lost.next_offset, progress.log_time),
-            tally,
-        )
+        return self._changes(replace(progress, offset=lost.next_offset), tally)
 
     def step(self, changes: Changes) -> Step:
         """``changes`` for those who look on; asked once, after the fold that made them."""
         corrected, self._corrected = self._corrected, []
         series = self._numbering.series
-        turned = [(a, series[a.series]) for a in changes.alerts if from_trace(a) is None and self._turns_state(a)]
+        turned = [
+            (a, series[a.series] if a.series >= 0 else place_of(a))
+            for a in changes.alerts
+            if from_trace(a) is None and self._turns_state(a)
+        ]
         return Step(changes.progress, turned, corrected)
 
     def _turns_state(self, alert: Alert) -> bool:
@@ -116,12 +130,17 @@ class Folding:
         """How many there are."""
         return len(self._numbering.series)
 
-    def open_alerts(self) -> Mapping[str, int]:
-        """Open alerts by severity."""
-        return self._alerting.count()
+    def open_alerts(self) -> Mapping[tuple[str, str], int]:
+        """Open alerts by severity and state."""
+        return self._alarms.book.count()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it matters that time goes on in the log, though nothing comes."""
+        return self._alarms.waits
 
     def _changes(self, progress: Progress, tally: Tally, **more: Any) -> Changes:
-        alerts, retracted = self._alerting.take_changed()
+        alerts, retracted, events = self._alarms.book.take_changed()
         commands, happened = self._commanding.take_changed()
         expected, self.progress = self.progress.offset, progress
         return Changes(
@@ -129,6 +148,8 @@ class Folding:
             progress=progress,
             alerts=alerts,
             retracted=retracted,
+            events=events,
+            settled=self._alarms.windowed.take_settled(),
             commands=commands,
             happened=happened,
             ledger=tally.lines(),
@@ -143,20 +164,12 @@ class Folding:
             try:
                 if entry.kind == EntryKind.COMMAND:
                     self._commanding.apply(entry, place.log_time)
-                definition = self._definitions.apply(entry, place.log_time)
+                changed += self._alarms.apply(entry, place)
+                changed += self._define(entry, place, tally)
             except Invalid as error:
                 tally.set_aside(place, entry, 0, str(error))
                 continue
-            if definition is not None:
-                changed.append(definition)
-                if definition.kind == "rule":
-                    rule = self._definitions.rules.get(definition.name)
-                    self._alerting.set_rule(definition.name, rule, place.log_time)
-                elif definition.kind == "floor":
-                    _tell_loss(place, entry, tally)
-            elif entry.kind == EntryKind.ACKNOWLEDGEMENT:
-                self._alerting.acknowledge(entry)
-            elif entry.kind == EntryKind.COUNTERS:
+            if entry.kind == EntryKind.COUNTERS:
                 _count_refused(place, entry, tally)
         devices = {d.name for d in changed if d.kind == "profile"}
         if devices:
@@ -177,14 +190,25 @@ class Folding:
                 continue
             purge = Purge(order.matching(self._numbering.series), order.before)
             purges.append(purge)
-            self._alerting.purge(purge)
+            self._alarms.purge(purge)
             known = slice(0, self.series) if purge.series is None else np.array(purge.series, np.int64)
             newest = self._newest[known]
             self._newest[known] = _NEVER if purge.before is None else np.where(newest < purge.before, _NEVER, newest)
+            self._latest.purge(known, purge.before)
             tally.mark(place, entry, "purged", (0, 0), order.readings, _purged(order))
         return purges
 
-    def _fold_readings(self, sifted: Sifted, tally: Tally) -> tuple[list[Series], dict[str, pa.Table]]:
+    def _define(self, entry: Entry, place: Place, tally: Tally) -> list[Definition]:
+        """Put a definition in force; what it changed."""
+        changed = self._definitions.apply(entry, place.log_time)
+        for definition in [d for d in changed if d.kind == "rule"]:
+            rule = self._definitions.rules.get(definition.name)
+            changed += self._alarms.set_rule(definition.name, rule, place)
+        if any(definition.kind == "floor" for definition in changed):
+            _tell_loss(place, entry, tally)
+        return changed
+
+    def _fold_readings(self, sifted: Sifted, tally: Tally, heard: Heard) -> tuple[list[Series], dict[str, Any]]:
         settings = self._definitions.settings
         arrived = Arrived.of(sifted.batches, sifted.pieces)
         series, new = self._numbering.number(arrived.batch)
@@ -200,17 +224,22 @@ class Folding:
                 tally.add(piece.source, piece.lane, late=rows)
         rows = Rows.of(arrived, series)
         self._marking.mark(rows)
-        self._alerting.run(rows, late)
+        corrections = self._alarms.run(rows, late, heard)
+        last = rows.newest(self._newest)
+        arrived_at = self._latest.arrivals(rows, last, heard)
+        self._latest.move_on(rows, last, arrived_at)
         return new, {
             "readings": rows.readings(),
             "windows": _windows(rows, settings.windows),
-            "latest": rows.newest(self._newest),
+            "latest": rows.latest(last, arrived_at),
+            "corrections": corrections,
         }
 
     def _learn(self, new: Sequence[Series]) -> None:
         if new:
             self._marking.learn(new, self._definitions.profiles)
-            self._alerting.learn(new)
+            self._alarms.learn(new)
+            self._latest.grow(self.series)
             more = self.series - len(self._newest)
             if more > 0:
                 self._newest = np.append(self._newest, np.full(max(more, len(self._newest)), _NEVER))

@@ -43,7 +43,7 @@ class Meaning:
     def apply(self, entries: Sequence[Entry], log_time: Micros) -> None:
         """Put new definitions in force; those that make no sense are left to the processor, which says so."""
         with self._lock:
-            changed = [d for entry in entries if (d := self._applied(entry, log_time)) is not None]
+            changed = [definition for entry in entries for definition in self._applied(entry, log_time)]
             devices = {d.name for d in changed if d.kind == "profile"}
             if devices:
                 theirs = [s for s in self._numbering.series if s.device in devices]
@@ -62,8 +62,8 @@ class Meaning:
                 arrived.quality[rows.order] = rows.quality
         return series, arrived.quality
 
-    def _applied(self, entry: Entry, log_time: Micros) -> Definition | None:
+    def _applied(self, entry: Entry, log_time: Micros) -> list[Definition]:
         try:
             return self._definitions.apply(entry, log_time)
         except Invalid:
-            return None
+            return []

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 import structlog
@@ -22,6 +23,8 @@ _IDLE_SECONDS: Final = 0.5  # how long a step waits at the end of the log before
 _HOLD_SECONDS: Final = 3.0
 _FIRST_BACKOFF: Final = 0.1
 _LAST_BACKOFF: Final = 5.0
+_SEVERITIES: Final = ("info", "warning", "critical")
+_OPEN_STATES: Final = ("firing", "acknowledged", "shelved")
 _HOUR: Final = 3600 * SECOND
 
 
@@ -109,6 +112,11 @@ class Processor:
                     _log.info("processor_goes_on", offset=self.position)
                 self.problem, backoff = None, _FIRST_BACKOFF
 
+    @property
+    def waits(self) -> bool:
+        """Whether a rule needs to know that time goes on in the log, though nothing comes: an idle log gets ticks then."""
+        return self._folding is not None and self._folding.waits
+
     def lag(self) -> Lag:
         """How far the store is behind the log."""
         _, end = self._log.ends().get(self._partition, (0, 0))
@@ -186,8 +194,11 @@ class Processor:
         metrics.step_seconds.observe(seconds)
         if self._folding is not None:
             metrics.series.set(self._folding.series)
-            for severity, number in self._folding.open_alerts().items():
-                metrics.alerts_open.labels(severity).set(number)
+            open_ = self._folding.open_alerts()
+            for severity, state in product(_SEVERITIES, _OPEN_STATES):
+                metrics.alerts_open.labels(severity, state).set(open_.get((severity, state), 0))
+        for event in changes.events:
+            metrics.alert_events.labels(event.event).inc()
         self._measure_lag()
 
     def _measure_lag(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sonde.changes import READINGS
+from sonde.changes import LATEST, READINGS
 from sonde.clock import Micros
 from sonde.process.dedupe import Piece
 from sonde.reading import TIME, Batch, Kind, Quality
@@ -124,13 +124,17 @@ class Rows:
         texts = text if text.null_count == len(text) else text.take(pa.array(self.order))
         return self._table(texts, slice(None))
 
-    def newest(self, newest: Ints) -> pa.Table:
+    def newest(self, newest: Ints) -> Ints:
         """The last row of each series that is the newest known of it; clocks that are wrong do not count."""
         last = self.ends - 1
         if (self.quality == Quality.CLOCK).any():
             last = _last_where(self.quality != Quality.CLOCK, self.at, self.ends)
-        last = last[self.time[last] >= newest[self.series[last]]]
-        return self._table(self.arrived.batch.columns.column("text").take(pa.array(self.order[last])), last)
+        return last[self.time[last] >= newest[self.series[last]]]
+
+    def latest(self, last: Ints, arrived: Ints) -> pa.Table:
+        """The rows ``last``, which came at the log times ``arrived``, as a store takes them."""
+        rows = self._table(self.arrived.batch.columns.column("text").take(pa.array(self.order[last])), last)
+        return rows.append_column(LATEST.field("arrived"), pa.array(arrived).cast(TIME))
 
     def _table(self, text: pa.Array, which: slice | Ints) -> pa.Table:
         value = pa.array(self.value[which], pa.float64(), from_pandas=True)  # NaN is none

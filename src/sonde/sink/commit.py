@@ -3,14 +3,14 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Final
 
 import structlog
 
 from sonde.clock import SECOND, Clock, Micros
-from sonde.entry import Body
+from sonde.entry import Body, Entry, EntryKind
 from sonde.errors import Retry, SondeError
 from sonde.frame import NO_TAG, Codec, Sealer, read_header, tag
 from sonde.keyring import Keys
@@ -22,11 +22,13 @@ from sonde.sink.limits import Limits
 from sonde.sink.refusals import Refusals
 
 COUNTERS_EVERY: Final = 10.0  # seconds between two entries with what was refused
+TICK_EVERY: Final = 1.0  # seconds without a frame, after which there is a tick if a rule waits
 _events = structlog.get_logger()
 
 
 class Committer:
-    """One thread that writes one partition. ``refusals``, if given, are written down by this one."""
+    """One thread that writes one partition. ``refusals``, if given, are written down by this one. While ``ticks`` says so,
+    an idle log gets an empty frame a second, so that log time goes on."""
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Committer:
         limits: Limits,
         metrics: Metrics,
         refusals: Refusals | None = None,
+        ticks: Callable[[], bool] = lambda: False,
     ) -> None:
         self.last_durable: Micros | None = None
         self._log = log
@@ -49,8 +52,9 @@ class Committer:
         self._limits = limits
         self._metrics = metrics
         self._refusals = refusals
+        self._ticks = ticks
         self._unwritten: Deposit | None = None
-        self._counted = clock.monotonic()
+        self._counted = self._written = clock.monotonic()
         self._queue: deque[Deposit] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -112,7 +116,8 @@ class Committer:
             if self._clock.monotonic() - self._counted >= COUNTERS_EVERY:
                 self._write_refusals()
             if not group:
-                self._clock.wait(self._wake, COUNTERS_EVERY)
+                self._tick()
+                self._clock.wait(self._wake, TICK_EVERY)
 
     def _next_group(self) -> list[Deposit]:
         """What shares the next frame: at least one if any waits, and not more than a frame should hold."""
@@ -162,8 +167,15 @@ class Committer:
         self._log_time = max(self._clock.now(), self._log_time + 1)
         return self._sealer.seal(Body(entries, merge(parts) if parts else None), self._log_time)
 
+    def _tick(self) -> None:
+        """Let log time go on, if somebody waits for that and nothing else does it."""
+        now = self._clock.monotonic()
+        if now - self._written >= TICK_EVERY and self._ticks():
+            self._commit([Deposit(lambda: [Entry(EntryKind.TICK)], since=now)])
+
     def _account(self, group: Sequence[Deposit], frame: bytes) -> None:
         self.last_durable = self._clock.now()
+        self._written = self._clock.monotonic()
         metrics = self._metrics
         metrics.last_durable.set(self.last_durable / SECOND)
         metrics.log_frames.inc()

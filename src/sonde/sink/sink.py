@@ -3,7 +3,7 @@
 import asyncio
 import concurrent.futures
 import zlib
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -35,7 +35,8 @@ class Sink:
     """Ports ``Intake`` and ``Journal`` in front of a log.
 
     ``telemetry`` and ``uplink`` return when what they took is durable. Entries of one source always go to one partition.
-    ``stop`` takes nothing more in; ``close`` also finishes what was taken, and must be called.
+    While ``ticks`` says so, log time goes on though nothing comes. ``stop`` takes nothing more in; ``close`` also finishes
+    what was taken, and must be called.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Sink:
         clock: Clock,
         metrics: Metrics,
         limits: Limits = _LIMITS,
+        ticks: Callable[[], bool] = lambda: False,
     ) -> None:
         self._clock = clock
         self._metrics = metrics
@@ -68,6 +70,7 @@ class Sink:
                 limits=limits,
                 metrics=metrics,
                 refusals=self._refusals if number == partitions[0] else None,
+                ticks=ticks,
             )
             for number in partitions
         }

@@ -14,11 +14,16 @@ from sonde.clock import SECOND, Micros
 from sonde.cursor import Cursor
 from sonde.errors import Invalid, Problem, Retry
 from sonde.question import (
+    AlertEvents,
     Alerts,
+    AlertsOf,
     Answer,
     Commands,
     CommandSteps,
+    Corrections,
+    Defined,
     Devices,
+    Folded,
     FoundSeries,
     Gaps,
     Heatmap,
@@ -27,13 +32,16 @@ from sonde.question import (
     Ledger,
     Profiles,
     Question,
+    Reached,
     Samples,
     Sql,
     Stale,
     Totals,
     Trends,
+    Watched,
 )
 from sonde.store import queries
+from sonde.store.alerts import ask_about_alerts
 from sonde.store.engine import Connection, Engine, fetch, fetch_one, without_paths
 from sonde.store.guard import Watch, check_select
 from sonde.store.layout import Layout
@@ -88,6 +96,8 @@ class Answers:
                 rows = _run(cursor, queries.profiles(question))
             case Ledger():
                 rows = _run(cursor, queries.ledger(question))
+            case AlertEvents() | Defined() | Reached() | AlertsOf() | Corrections() | Folded() | Watched():
+                rows = ask_about_alerts(cursor, layout, question, self._widths.copy())
             case Alerts() | Gaps() | Devices() | Commands() | CommandSteps():
                 rows, total = _counted(_run(cursor, _listing(question)))
             case Sql():

@@ -12,6 +12,8 @@ SHOWN: Final = 5  # differences of each kind that are told one by one
 _SERIES: Final = ("device", "metric", "site", "zone", "labels")
 _EXACT: Final = {
     "alerts": "select * from alerts order by alert_id",
+    "alert_events": "select * from store.alert_events order by all",
+    "corrections": "select * from store.corrections order by all",
     "ledger": "select * from store.ledger order by source, lane",
     "streams": "select * from store.streams order by source, epoch, lane",
     "gaps": "select * exclude (detail) from gaps order by all",

@@ -30,6 +30,7 @@ from sonde.question import (
     Totals,
     Trends,
 )
+from sonde.store.schema import ALERT_PLACE
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 WIDEST: Final = 366 * 86_400
@@ -165,10 +166,12 @@ def heatmap(question: Heatmap, source: str) -> Query:
 
 
 def alerts(question: Alerts) -> Query:
-    conditions = _Conditions()
+    conditions = _Conditions().add("a.id not like 'late-%'").add("a.id = $alert", alert=question.alert)
     match question.state:
-        case None:
+        case None if question.alert is None:
             conditions.add("a.state <> 'pending'")
+        case None:
+            pass
         case "open":
             conditions.add("a.state not in ('pending', 'resolved')")
         case state:
@@ -176,9 +179,10 @@ def alerts(question: Alerts) -> Query:
     since = None if question.since is None else moment(question.since)
     conditions.add("a.severity = $severity", severity=question.severity).add("a.since >= $since", since=since)
     return Query(
-        f"""select a.id as alert_id, a.rule, s.site, s.zone, s.device, s.metric, a.type, a.value, a.threshold, a.since as time,
-          a.resolved_at, a.state, a.severity, a.message, a.retroactive, count(*) over () as total
-        from store.alerts a join store.series s on s.id = a.series{conditions}
+        f"""select a.id as alert_id, a.rule, {ALERT_PLACE}, a.type, a.value, a.peak, a.threshold, a.since as time,
+          a.fired_at, a.resolved_at, a.shelved_until, a.state, a.severity, a.message, a.retroactive,
+          count(*) over () as total
+        from store.alerts a left join store.series s on s.id = a.series{conditions}
         order by a.since desc, a.id limit $limit""",
         {**conditions.values, "limit": question.limit},
     )

@@ -17,7 +17,7 @@ import pyarrow as pa
 from sonde.changes import LATEST, READINGS, WINDOWS
 from sonde.reading import TIME
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 SERIES: Final = pa.schema(
     [("id", pa.int32()), *((n, pa.string()) for n in ("device", "metric", "site", "zone", "labels"))]
@@ -38,6 +38,32 @@ ALERTS: Final = pa.schema(
         ("resolved_at", TIME),
         ("retroactive", pa.bool_()),
         ("message", pa.string()),
+        ("shelved_until", TIME),
+        ("metric", pa.string()),  # of an alert over a zone or a site, like the next two
+        ("site", pa.string()),
+        ("zone", pa.string()),
+    ]
+)
+ALERT_EVENTS: Final = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("log_time", TIME),
+        ("alert", pa.string()),
+        ("event", pa.string()),
+        ("time", TIME),
+        ("who", pa.string()),
+        ("why", pa.string()),
+        ("until", TIME),
+    ]
+)
+CORRECTIONS: Final = pa.schema(
+    [
+        ("rule", pa.string()),
+        ("series", pa.int32()),
+        ("start", TIME),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
     ]
 )
 STREAMS: Final = pa.schema(
@@ -75,7 +101,8 @@ DEFINITIONS: Final = pa.schema(
         ("name", pa.string()),
         ("body", pa.string()),
         ("log_time", TIME),
-        ("source", pa.string()),  # the node that declared a profile
+        ("source", pa.string()),  # the node that declared a profile; whence a rule came
+        ("who", pa.string()),
     ]
 )
 COMMANDS: Final = pa.schema(
@@ -114,7 +141,13 @@ HAPPENED: Final = pa.schema(
 )
 """The steps of commands."""
 PROGRESS: Final = pa.schema(
-    [("log", pa.string()), ("partition", pa.int32()), ("next_offset", pa.int64()), ("log_time", TIME)]
+    [
+        ("log", pa.string()),
+        ("partition", pa.int32()),
+        ("next_offset", pa.int64()),
+        ("log_time", TIME),
+        ("heard_since", TIME),
+    ]
 )
 NEWEST: Final = pa.schema([("series", pa.int32()), ("width", pa.int32()), ("start", TIME)])
 """For each series and width, the newest window that a sealed generation held."""
@@ -150,6 +183,8 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "latest": ("series",),
     "newest": ("series", "width"),
     "alerts": ("id",),
+    "alert_events": (),
+    "corrections": ("rule", "series", "partition"),
     "streams": ("source", "epoch", "lane"),
     "ledger": ("source", "lane"),
     "marks": (),
@@ -166,6 +201,8 @@ TABLES: Final[Mapping[str, pa.Schema]] = {
     "latest": LATEST,
     "newest": NEWEST,
     "alerts": ALERTS,
+    "alert_events": ALERT_EVENTS,
+    "corrections": CORRECTIONS,
     "streams": STREAMS,
     "ledger": LEDGER,
     "marks": MARKS,
@@ -290,6 +327,7 @@ _ALERTS_COLUMNS: Final = {
     "resolved_at": "when it was over",
     "retroactive": "raised by a backlog",
     "message": "in words",
+    "shelved_until": "when a shelf ends, if it does",
 }
 _DEVICES_COLUMNS: Final = {
     "device": "its name",
@@ -311,10 +349,12 @@ _GAPS_COLUMNS: Final = {
     "detail": "in words",
 }
 
-_ALERTS_VIEW: Final = """create view alerts as
-select a.id as alert_id, a.rule, s.device, s.metric, s.site, s.zone, s.labels, a.type, a.severity, a.state, a.threshold,
-  a.value, a.peak, a.since as time, a.fired_at, a.resolved_at, a.retroactive, a.message
-from store.alerts a join store.series s on s.id = a.series"""
+ALERT_PLACE: Final = """coalesce(s.device, '') as device, coalesce(s.metric, a.metric) as metric,
+  coalesce(s.site, a.site) as site, coalesce(s.zone, a.zone) as zone, coalesce(s.labels, '{}') as labels"""
+_ALERTS_VIEW: Final = f"""create view alerts as
+select a.id as alert_id, a.rule, {ALERT_PLACE}, a.type, a.severity, a.state, a.threshold,
+  a.value, a.peak, a.since as time, a.fired_at, a.resolved_at, a.retroactive, a.message, a.shelved_until
+from store.alerts a left join store.series s on s.id = a.series where a.id not like 'late-%'"""
 
 _DEVICES_VIEW: Final = """create view devices as
 select d.device, d.site, d.zone, d.series, d.last_seen, p.body as profile

@@ -8,17 +8,19 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from sonde.changes import Alert, Changes, Definition, Happened, Progress, Purge, Series, State, Stream
+from sonde.changes import Alert, Changes, Definition, Happened, Newest, Progress, Purge, Series, State, Stream
 from sonde.clock import Micros
 from sonde.command import Command
 from sonde.errors import Conflict
-from sonde.reading import TIME
+from sonde.reading import TIME, Kind, Quality
 from sonde.store.engine import Connection, fetch
 from sonde.store.layout import Layout
 from sonde.store.queries import NOT_OVER
 from sonde.store.schema import (
+    ALERT_EVENTS,
     ALERTS,
     COMMANDS,
+    CORRECTIONS,
     COUNTS,
     DEFINITIONS,
     HAPPENED,
@@ -34,9 +36,16 @@ from sonde.store.schema import (
 )
 
 _ADVANCE: Final = """insert into store.progress
-select $log, $partition, $offset, make_timestamptz($log_time)
+select $log, $partition, $offset, make_timestamptz($log_time), make_timestamptz($heard_since)
 where coalesce((select next_offset from store.progress where log = $log and "partition" = $partition), 0) = $expected
-on conflict do update set next_offset = excluded.next_offset, log_time = excluded.log_time returning next_offset"""
+on conflict do update set next_offset = excluded.next_offset, log_time = excluded.log_time,
+  heard_since = excluded.heard_since returning next_offset"""
+
+_SETTLE: Final = """delete from store.corrections c using changed s
+where c."offset" < s."offset" and c.rule = s.rule and c.series = s.series and c."partition" = s."partition" """
+
+_CORRECT: Final = """insert into store.corrections as c select * from changed on conflict do update set
+  start = least(c.start, excluded.start), "offset" = greatest(c."offset", excluded."offset")"""
 
 _MERGE_WINDOWS: Final = """insert into {table} as w select * from changed on conflict do update set
   count = w.count + excluded.count, sum = w.sum + excluded.sum,
@@ -69,7 +78,7 @@ def write(cursor: Connection, changes: Changes, layout: Layout) -> None:
         _put(cursor, _MERGE_WINDOWS.format(table=table), changes.windows)
     if len(changes.latest):
         _put(cursor, _KEEP_LATEST, changes.latest)
-    _write_alerts(cursor, changes.alerts, changes.retracted)
+    _write_alerts(cursor, changes)
     _write_streams(cursor, changes.streams)
     if changes.ledger:
         _put(cursor, _ADD_TO_LEDGER, table_of(LEDGER, changes.ledger))
@@ -78,6 +87,7 @@ def write(cursor: Connection, changes: Changes, layout: Layout) -> None:
     _write_definitions(cursor, changes.definitions)
     _write_commands(cursor, changes.commands, changes.happened)
     _expire_alerts(cursor, layout.hidden.raised(changes.definitions).floors.get("alerts"))
+    _forget_events(cursor, changes)
 
 
 def hides_more(changes: Changes) -> bool:
@@ -100,15 +110,14 @@ def progress_of(cursor: Connection, log: str, partition: int) -> int:
 
 def read_state(cursor: Connection) -> State:
     """What a processor needs to go on, as ``cursor`` sees it."""
-    latest = fetch(cursor, "select series, epoch_us(time) as time from store.latest")
     series = fetch(cursor, f"select {columns_of(SERIES)} from store.series order by id")
     return State(
         progress=[
-            Progress(row["log"], row["partition"], row["next_offset"], row["log_time"])
+            Progress(row["log"], row["partition"], row["next_offset"], row["log_time"], row["heard_since"])
             for row in _rows(cursor, "progress")
         ],
         series=[Series(*row) for row in zip(*(column.to_pylist() for column in series.columns), strict=True)],
-        newest=dict(zip(latest["series"].to_pylist(), latest["time"].to_pylist(), strict=True)),
+        newest=_newest(cursor),
         alerts=[Alert(**row) for row in _rows(cursor, "alerts", "where state <> 'resolved' order by since, id")],
         streams=[_stream(row) for row in _rows(cursor, "streams", "order by source, epoch, lane")],
         definitions=[
@@ -117,6 +126,16 @@ def read_state(cursor: Connection) -> State:
         ],
         commands=[_command(row) for row in _rows(cursor, "commands", f"where {NOT_OVER} order by accepted_at, id")],
     )
+
+
+def _newest(cursor: Connection) -> dict[int, Newest]:
+    counts = (
+        f"kind <= {int(Kind.BOOLEAN)} and quality in ({int(Quality.GOOD)}, {int(Quality.RANGE)}) and isfinite(value)"
+    )
+    value = f"case when {counts} then value end as value"
+    sql = f"select series, epoch_us(time) as time, {value}, epoch_us(arrived) as arrived from store.latest"
+    columns = [column.to_pylist() for column in fetch(cursor, sql).columns]
+    return {series: Newest(*rest) for series, *rest in zip(*columns, strict=True)}
 
 
 def _stream(row: dict[str, Any]) -> Stream:
@@ -136,6 +155,7 @@ def _advance(cursor: Connection, changes: Changes) -> None:
         "partition": to.partition,
         "offset": to.offset,
         "log_time": to.log_time,
+        "heard_since": to.heard_since,
         "expected": changes.expected,
     }
     if not cursor.execute(_ADVANCE, values).fetchall():
@@ -184,18 +204,31 @@ def _purge(cursor: Connection, purge: Purge, place: int, layout: Layout) -> None
         cursor.unregister("chosen")
 
 
+def _forget_events(cursor: Connection, changes: Changes) -> None:
+    """The events of alerts that are gone go when something was let go of."""
+    if changes.purges or any(d.kind == "floor" for d in changes.definitions):
+        cursor.execute("delete from store.alert_events where alert not in (select id from store.alerts)")
+
+
 def _expire_alerts(cursor: Connection, floor: Micros | None) -> None:
     if floor is not None:
         cursor.execute(f"delete from store.alerts where state = 'resolved' and resolved_at < make_timestamptz({floor})")
 
 
-def _write_alerts(cursor: Connection, alerts: Iterable[Alert], retracted: Iterable[str]) -> None:
-    gone = list(retracted)
+def _write_alerts(cursor: Connection, changes: Changes) -> None:
+    gone = list(changes.retracted)
     if gone:
         cursor.execute("delete from store.alerts where id in (select unnest($ids))", {"ids": gone})
-    newest = {alert.id: alert for alert in alerts}
+    newest = {alert.id: alert for alert in changes.alerts}
     if newest:
         _set(cursor, "alerts", table_of(ALERTS, newest.values()))
+    if changes.events:
+        events = table_of(ALERT_EVENTS, changes.events)
+        _put(cursor, "insert into store.alert_events select * from changed", events)
+    if changes.settled:
+        _put(cursor, _SETTLE, table_of(CORRECTIONS, changes.settled))
+    if changes.corrections:
+        _put(cursor, _CORRECT, table_of(CORRECTIONS, changes.corrections))
 
 
 def _write_streams(cursor: Connection, streams: Iterable[Stream]) -> None:
@@ -219,6 +252,7 @@ def _write_definitions(cursor: Connection, definitions: Iterable[Definition]) ->
             "body": msgspec.json.encode(d.body).decode(),
             "log_time": d.log_time,
             "source": d.source,
+            "who": d.who,
         }
         for d in newest.values()
         if d.body is not None

@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pyarrow as pa
 
 from sonde.changes import (
     READINGS,
     WINDOWS,
     Alert,
+    AlertEvent,
     Changes,
+    Correction,
     Definition,
     Happened,
     LedgerLine,
     Mark,
+    Newest,
     Progress,
     Purge,
     Series,
@@ -24,6 +28,7 @@ from sonde.command import Command
 from sonde.errors import Conflict, Unsupported
 from sonde.ports import Claim
 from sonde.question import Answer, Question
+from sonde.reading import TIME, Kind, Quality
 from sonde.window import merge
 
 
@@ -36,8 +41,10 @@ class PlainStore:
         self.series: dict[int, Series] = {}
         self.readings: list[pa.Table] = []
         self.windows: pa.Table = WINDOWS.empty_table()
-        self.latest: dict[int, Micros] = {}
+        self.latest: dict[int, Newest] = {}
         self.alerts: dict[str, Alert] = {}
+        self.events: list[AlertEvent] = []
+        self.corrections: dict[tuple[str, int, int], Correction] = {}
         self.streams: dict[tuple[str, str, int], Stream] = {}
         self.ledger: dict[tuple[str, int], LedgerLine] = {}
         self.marks: list[Mark] = []
@@ -77,12 +84,14 @@ class PlainStore:
         if len(changes.readings):
             self.readings.append(changes.readings)
         self.windows = merge(self.windows, changes.windows)
-        times = changes.latest["time"].cast(pa.int64()).to_pylist()
-        for series, time in zip(changes.latest["series"].to_pylist(), times, strict=True):
-            self.latest[series] = max(time, self.latest.get(series, time))
+        for series, newest in _newest(changes.latest).items():
+            if newest.time >= self.latest.get(series, newest).time:
+                self.latest[series] = newest
         for id_ in changes.retracted:
             self.alerts.pop(id_, None)
         self.alerts.update((alert.id, alert) for alert in changes.alerts)
+        self.events.extend(changes.events)
+        self._correct(changes)
         self.streams.update(((s.source, s.epoch, s.lane), s) for s in changes.streams)
         for line in changes.ledger:
             key = (line.source, line.lane)
@@ -108,8 +117,20 @@ class PlainStore:
 
         self.readings = [rest(table, "time") for table in self.readings]
         self.windows = rest(self.windows, "start") if len(self.windows) else self.windows
-        self.latest = {series: time for series, time in self.latest.items() if not taken(series, time)}
+        self.latest = {series: newest for series, newest in self.latest.items() if not taken(series, newest.time)}
         self.alerts = {id_: alert for id_, alert in self.alerts.items() if not taken(alert.series, alert.since)}
+        self.events = [event for event in self.events if event.alert in self.alerts]
+
+    def _correct(self, changes: Changes) -> None:
+        for settled in changes.settled:
+            key = settled.rule, settled.series, settled.partition
+            if key in self.corrections and self.corrections[key].offset < settled.offset:
+                del self.corrections[key]
+        for new in changes.corrections:
+            key = new.rule, new.series, new.partition
+            known = self.corrections.get(key, new)
+            start, offset = min(known.start, new.start), max(known.offset, new.offset)
+            self.corrections[key] = msgspec.structs.replace(new, start=start, offset=offset)
 
     def table(self) -> pa.Table:
         """All readings, in the order in which they were committed."""
@@ -123,6 +144,17 @@ class PlainStore:
 
     def close(self) -> None:
         pass
+
+
+def _newest(latest: pa.Table) -> dict[int, Newest]:
+    plain = pa.table(
+        {n: latest[n].cast(pa.int64()) if latest[n].type == TIME else latest[n] for n in latest.column_names}
+    )
+    found = {}
+    for row in plain.to_pylist():
+        counts = row["kind"] <= Kind.BOOLEAN and row["quality"] in (Quality.GOOD, Quality.RANGE)
+        found[row["series"]] = Newest(row["time"], row["value"] if counts else None, row["arrived"])
+    return found
 
 
 def _sum(one: LedgerLine, other: LedgerLine) -> LedgerLine:

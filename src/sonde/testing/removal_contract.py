@@ -86,7 +86,7 @@ class RemovalContract:
             assert [row["value"] for row in rows_of(store, History())] == [2.0]
             assert rows_of(store, Totals())[0]["readings"] == 1
             tidy(store)
-        assert dict(store.load().newest)[0] == LAST + SECOND
+        assert store.load().newest[0].time == LAST + SECOND
 
     def test_alerts_that_ended_below_the_floor_go(self, make: Callable[[], Store]) -> None:
         store, feed = make(), Feed()

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from sonde.changes import READINGS, WINDOWS, Changes, Progress, Series
+from sonde.changes import LATEST, READINGS, WINDOWS, Changes, Progress, Series
 from sonde.clock import DAY, SECOND, Micros
 from sonde.reading import TIME, Kind
 from sonde.window import fold
@@ -43,10 +43,11 @@ def windows_of(readings: pa.Table) -> pa.Table:
     return fold(numbers["series"].to_numpy(), times, numbers["value"].to_numpy(), WIDTHS)
 
 
-def latest_of(readings: pa.Table) -> pa.Table:
-    """The last row of each series."""
+def latest_of(readings: pa.Table, arrived: Micros = START) -> pa.Table:
+    """The last row of each series, which came at a log time."""
     series = readings["series"].to_numpy()
-    return readings.take(np.flatnonzero(np.append(series[1:] != series[:-1], len(series) > 0)))
+    last = readings.take(np.flatnonzero(np.append(series[1:] != series[:-1], len(series) > 0)))
+    return last.append_column(LATEST.field("arrived"), pa.array([arrived] * len(last), pa.int64()).cast(TIME))
 
 
 def building(devices: int, *, sites: int = 2, zones: int = 2) -> list[Series]:
@@ -93,7 +94,7 @@ class Feed:
             series=new,
             readings=readings,
             windows=windows_of(readings),
-            latest=latest_of(readings),
+            latest=latest_of(readings, START + self.offset * SECOND),
             **more,
         )
 
