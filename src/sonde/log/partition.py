@@ -12,6 +12,7 @@ from sonde.errors import Damaged, NotFound, Retry
 from sonde.log.batch import batches, check_frames
 from sonde.log.disk import Disk, cannot_write
 from sonde.log.layout import SegmentHeader, segment_path, segments_in
+from sonde.log.lineage import Lineage
 from sonde.log.segment import MAX_FRAMES, SegmentReader
 from sonde.log.tail import Tail, recover
 from sonde.ports import Record
@@ -22,9 +23,11 @@ _READERS: Final = 8  # sealed segments open at a time
 class Partition:
     """Appends one at a time, reads from any number of threads."""
 
-    def __init__(self, folder: Path, log: str, number: int, stored: int, segment_bytes: int, disk: Disk) -> None:
+    def __init__(
+        self, folder: Path, lineage: Lineage, number: int, stored: int, segment_bytes: int, disk: Disk
+    ) -> None:
         self._folder = folder
-        self._log = log
+        self._lineage = lineage
         self._number = number
         self._segment_bytes = segment_bytes
         self._disk = disk
@@ -63,7 +66,7 @@ class Partition:
             return (self._firsts[0] if self._firsts else 0), self._next
 
     def _header(self, first: int) -> SegmentHeader:
-        return SegmentHeader(self._log, self._number, first)
+        return SegmentHeader(self._lineage.log_of(self._number, first), self._number, first)
 
     def append(self, frames: Sequence[bytes]) -> int:
         check_frames(frames)

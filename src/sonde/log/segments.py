@@ -5,6 +5,7 @@
     log/
       lock                          held by the one program that writes
       id                            the log's id and its checksum
+      lineage                       the logs that it goes on from, if it was restored
       0000/                         a partition
         00000000000000000000.seg    a segment, named by its first offset
         00000000000000000000.idx    its index, when it is sealed
@@ -25,6 +26,7 @@ from sonde.directory import FileLock
 from sonde.errors import Damaged, NotFound
 from sonde.log.disk import Disk, cannot_write
 from sonde.log.layout import HEADER_BYTES, ID, SegmentHeader, segments_in
+from sonde.log.lineage import read_lineage
 from sonde.log.partition import Partition
 from sonde.ports import Record
 
@@ -60,11 +62,12 @@ class SegmentLog:
         self._partitions: dict[int, Partition] = {}
         try:
             self.id = _id(path, disk)
+            lineage = read_lineage(path, self.id)
             for number in sorted({*range(partitions), *partitions_in(path), *stored}):
                 folder = partition_path(path, number)
                 disk.folder(folder)
                 self._partitions[number] = Partition(
-                    folder, self.id, number, stored.get(number, 0), segment_bytes, disk
+                    folder, lineage, number, stored.get(number, 0), segment_bytes, disk
                 )
         except BaseException as error:
             self.close()
@@ -125,7 +128,9 @@ def read_id(path: Path) -> str | None:
 
 def _id_of_segments(path: Path) -> str | None:
     for number in partitions_in(path):
-        for _, segment in segments_in(partition_path(path, number)):
+        for _, segment in reversed(
+            segments_in(partition_path(path, number))
+        ):  # the newest has it, whatever came before
             try:
                 with segment.open("rb") as file:
                     return SegmentHeader.unpack(file.read(HEADER_BYTES), str(segment)).log
@@ -146,7 +151,7 @@ def _id(path: Path, disk: Disk) -> str:
         log = secrets.token_hex(8)
     else:
         _events.warning("log_id_restored", file=str(file), id=log)
-    disk.create(file, _id_file(log))
+    disk.create(file, id_file(log))
     return log
 
 
@@ -156,8 +161,9 @@ def id_is_whole(path: Path) -> bool:
         data = (path / "id").read_bytes()
     except FileNotFoundError:
         return False
-    return data == _id_file(data[:16].decode("latin-1"))
+    return data == id_file(data[:16].decode("latin-1"))
 
 
-def _id_file(log: str) -> bytes:
+def id_file(log: str) -> bytes:
+    """What stands in the file ``id``."""
     return f"{log} {zlib.crc32(log.encode()):08x}\n".encode()

@@ -12,6 +12,7 @@ from sonde.frame import Frame, Header, Opener, read_header
 from sonde.keyring import Keys
 from sonde.log.chain import Chain
 from sonde.log.layout import SegmentHeader, segments_in
+from sonde.log.lineage import Lineage, read_lineage
 from sonde.log.look import Look
 from sonde.log.segments import id_is_whole, partition_path, partitions_in, read_id
 
@@ -48,7 +49,7 @@ def verify(path: Path, ring: Keys | None = None, progress: Progress | None = Non
     :class:`NotFound` if there is no log, :class:`Damaged` if not even its id can be read, :class:`KeyMissing`."""
     found = Verification()
     opener = Opener(ring) if ring is not None else None
-    log = _log_id(path)
+    lineage = _lineage(path)
     if not id_is_whole(path):
         found.damage.append((str(path / "id"), 0, "the id does not match its checksum"))
     segments = list(_segments(path))
@@ -56,7 +57,7 @@ def verify(path: Path, ring: Keys | None = None, progress: Progress | None = Non
     for number in partitions_in(path):
         files = [(first, file) for n, first, file in segments if n == number]
         chain = Chain(cut=bool(files) and files[0][0] > 0)
-        for look in _looks(log, number, files):
+        for look in _looks(lineage, number, files):
             _verify_segment(look, found, chain, opener)
             found.segments += 1
             found.bytes += look.size
@@ -111,11 +112,11 @@ def frames(
     log, :class:`KeyMissing`, :class:`NewerFormat`.
     """
     opener = Opener(ring)
-    log = _log_id(path)
+    lineage = _lineage(path)
     for number in partitions_in(path):
         begin = start.get(number, 0)
         files = segments_in(partition_path(path, number))
-        for look in _looks(log, number, files, begin):
+        for look in _looks(lineage, number, files, begin):
             for record in look.frames(max(begin, look.first)):
                 try:
                     if isinstance(record, Damaged):
@@ -134,9 +135,9 @@ def frames(
 
 def headers(path: Path) -> Iterator[tuple[int, Iterator[Header | Damaged | NewerFormat]]]:
     """For each segment of the log at ``path`` its bytes, and the headers of its frames; to be taken one after the other."""
-    log = _log_id(path)
+    lineage = _lineage(path)
     for number in partitions_in(path):
-        for look in _looks(log, number, segments_in(partition_path(path, number))):
+        for look in _looks(lineage, number, segments_in(partition_path(path, number))):
             yield look.size, look.headers()
 
 
@@ -147,22 +148,22 @@ def segment_bytes(path: Path) -> int:
 
 def ends(path: Path) -> Mapping[int, tuple[int, int]]:
     """For each partition of the log at ``path``, the first offset that is kept and the one after the last whole frame."""
-    log = _log_id(path)
+    lineage = _lineage(path)
     found: dict[int, tuple[int, int]] = {}
     for number in partitions_in(path):
         files = segments_in(partition_path(path, number))
-        for look in _looks(log, number, files[-1:]):
+        for look in _looks(lineage, number, files[-1:]):
             found[number] = files[0][0], look.next
     return found
 
 
-def _log_id(path: Path) -> str:
+def _lineage(path: Path) -> Lineage:
     if not path.is_dir() or not (any(_segments(path)) or (path / "id").exists()):
         raise NotFound(f"there is no log at {path}")
     log = read_id(path)
     if log is None:
         raise Damaged("the id of the log cannot be read", file=str(path / "id"), offset=0)
-    return log
+    return read_lineage(path, log)
 
 
 def _segments(path: Path) -> Iterator[tuple[int, int, Path]]:
@@ -178,14 +179,14 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _looks(log: str, partition: int, files: list[tuple[int, Path]], begin: int = 0) -> Iterator[Look]:
+def _looks(lineage: Lineage, partition: int, files: list[tuple[int, Path]], begin: int = 0) -> Iterator[Look]:
     """A look at one segment after the other that reaches beyond ``begin``; those cut in the meantime are left out."""
     for i, (first, file) in enumerate(files):
         following = files[i + 1][0] if i + 1 < len(files) else None
         if following is not None and following <= begin:
             continue
         try:
-            look = Look(file, SegmentHeader(log, partition, first), following)
+            look = Look(file, SegmentHeader(lineage.log_of(partition, first), partition, first), following)
         except FileNotFoundError:
             continue
         with closing(look):

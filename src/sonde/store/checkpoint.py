@@ -56,6 +56,26 @@ class Checkpoint:
         """The tables it holds: those of :data:`STATE`, and ``windows``; :class:`Damaged` if one is not as written."""
         return {name: self._table(name, checksum) for name, checksum in self.manifest.files.items()}
 
+    def pieces(self) -> list[tuple[str, str]]:
+        """The files that make it, its parts among them: paths below the store's folder, and their SHA-256."""
+        folder = f"{self.path.parent.name}/{self.path.name}"
+        state = [(f"{folder}/{name}.parquet", checksum) for name, checksum in self.manifest.files.items()]
+        parts = [(f"parts/{part.name}", part.checksum) for part in self.manifest.parts]
+        return [*parts, *state, (f"{folder}/{_MANIFEST}", hashlib.sha256(self._manifest_file().read_bytes()).hexdigest())]
+
+    def rename_log(self, before: str, after: str) -> None:
+        """Let it go with the log ``after``, which holds all that ``before`` did. Not safe from a crash in the middle."""
+        progress = self._table("progress", self.manifest.files["progress"])
+        logs = [after if log == before else log for log in progress["log"].to_pylist()]
+        at = progress.schema.get_field_index("log")
+        renamed = progress.set_column(at, progress.schema.field(at), pa.array(logs, progress.schema.field(at).type))
+        files = {**self.manifest.files, "progress": _write(self.path / "progress.parquet", renamed)}
+        manifest = msgspec.structs.replace(self.manifest, log=after, files=files)
+        _write_synced(self._manifest_file(), msgspec.json.encode(manifest))
+
+    def _manifest_file(self) -> Path:
+        return self.path / _MANIFEST
+
     def follows(self, log: str, ends: Mapping[int, tuple[int, int]] | None) -> bool:
         """Whether a store made from it can go on with ``log``: all that it needs is there, and it is not ahead of it."""
         if self.manifest.log != log:
