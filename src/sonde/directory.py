@@ -3,6 +3,7 @@
 ::
 
     FORMAT              {"format": 1}
+    RESTORING           only while a backup is being restored into it
     lock                held by the program that runs here
     config.ini          optional, read when no other is named
     keys.json           the key ring of the log
@@ -25,6 +26,7 @@ from sonde.errors import Hold, InUse, NewerFormat
 from sonde.files import write_file
 
 FORMAT = 1
+RESTORING = "RESTORING"
 
 
 class _Format(msgspec.Struct):
@@ -42,6 +44,7 @@ class DataDirectory:
         """The directory at ``path``, made if it is not there or empty. :class:`NewerFormat`, or :class:`Hold` if something
         else lives there."""
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _refuse_unfinished(path)
         if not (path / "FORMAT").exists():
             strangers = sorted(p.name for p in path.iterdir() if p.name not in {"lock", "config.ini", "lost+found"})
             if strangers:
@@ -55,6 +58,7 @@ class DataDirectory:
     @classmethod
     def open(cls, path: Path) -> Self:
         """The directory at ``path``; :class:`Hold` if there is none."""
+        _refuse_unfinished(path)
         try:
             found = msgspec.json.decode((path / "FORMAT").read_bytes(), type=_Format).format
         except FileNotFoundError:
@@ -101,6 +105,14 @@ class DataDirectory:
     def lock(self) -> "FileLock":
         """Hold the whole directory; :class:`InUse` if another program does."""
         return FileLock(self.path / "lock")
+
+
+def _refuse_unfinished(path: Path) -> None:
+    if (path / RESTORING).exists():
+        raise Hold(
+            f"a backup was being restored into {path}, and that was interrupted",
+            hint="Run the same sonde restore again: it goes on where it was",
+        )
 
 
 class FileLock:

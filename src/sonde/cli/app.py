@@ -29,6 +29,8 @@ VERBS: Final[Mapping[str, str]] = {
     "keys": "The keys that seal: list, add, rotate, retire.",
     "outbox": "What waits in a node: list, retry.",
     "rebuild": "Make the store again from the log.",
+    "backup": "Back everything up, while it runs.",
+    "restore": "Make a data directory of a backup.",
     "init": "Write a config.ini with every setting.",
     "config": "Settings: check, show.",
 }

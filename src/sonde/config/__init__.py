@@ -7,7 +7,7 @@ from sonde.config.load import DEFAULT, Fault, Loaded, is_loopback, load
 from sonde.config.model import Settings
 from sonde.config.named import Rule, Sensor
 from sonde.config.values import key_command, master_keys
-from sonde.config.write import Row, as_file, as_rows, as_tables
+from sonde.config.write import Row, as_file, as_rows, as_tables, without_place_of_log, without_secrets
 
 __all__ = [
     "DEFAULT",
@@ -24,4 +24,6 @@ __all__ = [
     "key_command",
     "load",
     "master_keys",
+    "without_place_of_log",
+    "without_secrets",
 ]

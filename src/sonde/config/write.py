@@ -40,6 +40,39 @@ def new_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
+def without_secrets(text: str) -> str:
+    """The text of a configuration file, its secrets left out: a comment is in the place of each."""
+    lines: list[str] = []
+    inside = False  # a secret that goes on in the next line
+    for line in text.splitlines():
+        key = line.partition("=")[0].partition(":")[0].strip().lower()
+        if inside and line[:1].isspace() and line.strip():
+            continue
+        inside = key in _secret_names() and not line.lstrip().startswith(("#", ";"))
+        lines.append(f"; {key} was a secret and is left out" if inside else line)
+    return "\n".join(lines) + "\n"
+
+
+def without_place_of_log(text: str) -> str:
+    """The text of a configuration file, without the setting that says where the log lies."""
+    lines: list[str] = []
+    section = ""
+    for line in text.splitlines():
+        section = line.strip().strip("[]") if line.startswith("[") else section
+        is_place = section == "log" and line.partition("=")[0].partition(":")[0].strip().lower() == "url"
+        lines.append(f"; {line.strip()}" if is_place else line)
+    return "\n".join(lines) + "\n"
+
+
+def _secret_names() -> set[str]:
+    found: set[str] = set()
+    for section in [*(section for section, _ in _sections()), *(f"sensor.{kind}" for kind in KINDS), "rule.NAME"]:
+        for key, info in fields(section).items():
+            if is_secret(info):
+                found |= {key, *(name.rpartition(".")[2].lower() for name in older(info))}
+    return found
+
+
 def as_file() -> str:
     """A commented ``config.ini`` with every setting and fresh secrets."""
     return _HEAD + "".join(_section_text(*section) for section in _sections())

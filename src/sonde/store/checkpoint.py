@@ -61,7 +61,11 @@ class Checkpoint:
         folder = f"{self.path.parent.name}/{self.path.name}"
         state = [(f"{folder}/{name}.parquet", checksum) for name, checksum in self.manifest.files.items()]
         parts = [(f"parts/{part.name}", part.checksum) for part in self.manifest.parts]
-        return [*parts, *state, (f"{folder}/{_MANIFEST}", hashlib.sha256(self._manifest_file().read_bytes()).hexdigest())]
+        return [
+            *parts,
+            *state,
+            (f"{folder}/{_MANIFEST}", hashlib.sha256(self._manifest_file().read_bytes()).hexdigest()),
+        ]
 
     def rename_log(self, before: str, after: str) -> None:
         """Let it go with the log ``after``, which holds all that ``before`` did. Not safe from a crash in the middle."""
