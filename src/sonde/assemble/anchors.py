@@ -82,18 +82,19 @@ class Verified:
 def verify_trail(directory: DataDirectory, settings: Settings | None, given: Mapping[int, bytes]) -> Verified:
     """Check the trail of a data directory against itself, the anchors ``given``, and those in the log if there are
     ``settings`` to find and open it. :class:`Damaged` names the first act that is not as it was written."""
-    anchors: dict[int, bytes] = {}
+    noted: dict[int, bytes] = {}
     if settings is not None:  # read before the trail is: no anchor runs ahead of it
-        for number, found in _anchors(directory, settings):
-            anchors.setdefault(number, found)  # what was noted first holds, whatever was noted later
-    anchors.update(given)
+        for number, found in anchors(directory, settings):
+            noted.setdefault(number, found)  # what was noted first holds, whatever was noted later
+    noted.update(given)
     with open_trail(directory) as trail:
-        acts = trail.verify(anchors)
+        acts = trail.verify(noted)
         number, found = trail.head()
-    return Verified(acts, number, found.hex(), len(anchors))
+    return Verified(acts, number, found.hex(), len(noted))
 
 
-def _anchors(directory: DataDirectory, settings: Settings) -> Iterator[Link]:
+def anchors(directory: DataDirectory, settings: Settings) -> Iterator[Link]:
+    """Those that the log holds, oldest first."""
     try:
         ends = log_ends(directory, settings)
     except NotFound:  # nothing was ever started here
