@@ -1,5 +1,7 @@
 """What the program says about itself: every metric, on one page. ``docs/metrics.md`` explains each."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -57,7 +59,6 @@ class Metrics:
         self.alert_events = counter("processor_alert_events_total", "What became of alerts", "event")
         self.parts = gauge("store_parts", "Sealed parts")
         self.part_bytes = gauge("store_part_bytes", "Bytes of sealed parts")
-        self.removed = counter("store_removed_readings_total", "Readings let go of by retention or a purge", "why")
         self.seal_seconds = histogram("store_seal_seconds", "Writing a generation of hot readings as parts")
 
         self.answers = histogram("api_answer_seconds", "Questions answered by the api")
@@ -72,3 +73,12 @@ class Metrics:
         self.live_gaps = counter("live_gaps_total", "Times a client was told that it missed something", "reason")
         self.live_seconds = histogram("live_flush_seconds", "Putting together and sending what had come")
         self.disk_free = gauge("disk_free_bytes", "Bytes free where the data directory is")
+        self._add_letting_go(counter, gauge)
+
+    def _add_letting_go(self, counter: Callable[..., Counter], gauge: Callable[..., Gauge]) -> None:
+        """What retention and purges do, and what is short."""
+        self.log_size = gauge("log_size_bytes", "Bytes that the log takes on the disk")
+        self.log_cut = counter("log_cut_frames_total", "Frames that were cut off the old end of the log")
+        self.removed = counter("store_removed_readings_total", "Readings let go of by retention or a purge", "why")
+        self.floor = gauge("store_floor_seconds", "Nothing from before is kept, Unix time", "what")
+        self.shed = counter("disk_shed_total", "Times something was shed because the disk was nearly full", "what")

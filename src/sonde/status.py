@@ -37,3 +37,4 @@ class Status:
     outbox: tuple[LaneStatus, ...] = ()
     sensors: dict[str, str] = field(default_factory=dict)  # name -> running | restarting … | failed: why
     problems: tuple[str, ...] = ()  # why it is not ready, in plain words; none: ready
+    warnings: tuple[str, ...] = ()  # what will become a problem if nobody looks after it

@@ -1,6 +1,7 @@
 """A log that takes nothing more while too little of the disk is free, and remembers what kept it from writing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import disk_usage
 
@@ -16,10 +17,20 @@ class ReservingLog:
         self.free = disk_usage(path).free
         self._log, self._path, self._reserve = log, path, reserve
         self._failure = ""
+        self._sparing = False
 
     def look(self) -> None:
         """See how much of the disk is free."""
         self.free = disk_usage(self._path).free
+
+    @contextmanager
+    def sparing(self) -> Iterator[None]:
+        """Meanwhile a quarter of the reserve is enough: what makes room has to be written too."""
+        self._sparing = True
+        try:
+            yield
+        finally:
+            self._sparing = False
 
     @property
     def problem(self) -> str:
@@ -27,7 +38,7 @@ class ReservingLog:
         return self._full() or self._failure
 
     def append(self, partition: int, frames: Sequence[bytes]) -> int:
-        if self._full():
+        if self._full() and not (self._sparing and self.free >= self._reserve // 4):
             raise Retry(self._full(), hint="Free some space; it goes on by itself", after=5.0)
         try:
             offset = self._log.append(partition, frames)

@@ -76,6 +76,10 @@ class Storage:
 
     def store(self) -> Store:
         """The store that is there now; :class:`Retry` with the reason while there is none."""
+        return self.held_store()
+
+    def held_store(self) -> DuckStore:
+        """The same, for whoever decides what it lets go of."""
         if self._store is None:
             raise Retry(self._trouble.get("store", "the store is not open yet"), after=2.0)
         return self._store

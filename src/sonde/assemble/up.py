@@ -26,6 +26,7 @@ from sonde.assemble.keys import again, check_ring, log_ring
 from sonde.assemble.listening import Listening
 from sonde.assemble.places import log_path
 from sonde.assemble.reserve import ReservingLog
+from sonde.assemble.retention import Retention, policy_of
 from sonde.assemble.ring_watch import RingWatch
 from sonde.assemble.sensors import SIMULATED, specs
 from sonde.assemble.server import announce, withdraw
@@ -100,6 +101,17 @@ class Up:
             ticks=self._storage.waits,
         )
         undo.callback(self._sink.close)
+        self._retention = Retention(
+            policy_of(settings),
+            self._storage.held_store,
+            self._storage.log,
+            self._log,
+            self._sink.record_now,
+            self._audit,
+            clock,
+            metrics,
+        )
+        undo.callback(self._retention.stop)
         self._ring_watch = RingWatch(
             ring, directory.keys, partial(self._read_ring, loaded), loaded.files, self._sink.sealing_keys
         )
@@ -142,6 +154,7 @@ class Up:
         self._begun = True
         self._edge.start()
         self._ring_watch.start()
+        self._retention.start()
         self._watcher.start()
         return self
 
@@ -180,6 +193,7 @@ class Up:
             outbox=self._edge.lanes(),
             sensors=self._edge.sensors(),
             problems=tuple(self._problems(lag)),
+            warnings=tuple(self._retention.warnings()),
         )
 
     def stop(self) -> bool:
@@ -189,6 +203,7 @@ class Up:
             self._edge.stop(_NODE_SECONDS)
         else:
             self._edge.close()
+        self._retention.stop()
         in_time = self._listening.stop(_SERVER_SECONDS)
         self._sink.close()
         self._ring_watch.stop()

@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from sonde.config.key import Section
 from sonde.config.named import DEFAULT_RULES, DEFAULT_SENSORS, KINDS, Rule, Sensor
-from sonde.config.sections import SECTIONS, Api, Auth, Kafka, Log, Node, Process, Server, Sink, Store, Tls
+from sonde.config.sections import SECTIONS, Api, Auth, Kafka, Log, Node, Process, Retention, Server, Sink, Store, Tls
 
 
 class Settings(BaseModel):
@@ -23,6 +23,7 @@ class Settings(BaseModel):
     log: Log
     store: Store
     process: Process
+    retention: Retention
     node: Node
     api: Api
     kafka: Kafka

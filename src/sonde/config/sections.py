@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
 from sonde.config.key import Section, key
-from sonde.config.values import Flag, Keys, Size, Span, Spans, Words
+from sonde.config.values import Ages, Flag, Keys, MaybeCount, MaybeSize, MaybeSpan, Size, Span, Spans, Words
 
 _NONE: Final = SecretStr("")
 _DAY: Final = 86_400.0
@@ -27,6 +27,13 @@ def _networks(words: tuple[str, ...]) -> tuple[str, ...]:
             ip_network(word, strict=False)
         except ValueError:
             raise ValueError(f"{word!r} is no address or network; one looks like 10.0.0.7 or 10.0.0.0/24") from None
+    return words
+
+
+def _shed(words: tuple[str, ...]) -> tuple[str, ...]:
+    wrong = sorted(set(words) - {"log", "readings", "windows"})
+    if wrong or len(set(words)) != len(words):
+        raise ValueError(f"{wrong[0] if wrong else words[0]!r} is unknown or twice; there are log, readings, windows")
     return words
 
 
@@ -218,6 +225,31 @@ class Process(Section):
     remember_most: int = key(1_000_000, "The most identities that are remembered.", ge=1000)
 
 
+class Retention(Section):
+    """What is let go of, and when. By default everything is kept until the disk is nearly full; then the log is cut below the
+    newest checkpoints, so that nothing that can be asked for is lost, and what does not fit after that is refused (503)."""
+
+    readings: MaybeSpan = key(None, "Age at which raw readings go. Empty: never.", ge=1, example="365d")
+    readings_size: MaybeSize = key(None, "Most bytes of sealed raw readings; then the oldest go.", ge=1 << 10)
+    windows: Ages = key({}, "Age at which windows of each width go. Not named: never.", example="5m: 365d, 15m: 1825d")
+    windows_size: MaybeSize = key(None, "Most bytes of sealed windows; then the oldest go.", ge=1 << 10)
+    alerts: MaybeSpan = key(None, "Age at which alerts go, from when they were over. Empty: never.", ge=1)
+    alerts_most: MaybeCount = key(None, "Most alerts that are over; then those over first go.", ge=1)
+    log: MaybeSpan = key(None, "Age at which the log is cut, in whole segments below the newest checkpoints.", ge=1)
+    log_size: MaybeSize = key(None, "Most bytes of the log; then it is cut so too.", ge=64 << 10)
+    audit: MaybeSpan = key(None, "Age at which acts leave the audit trail. Empty: never.", ge=3600)
+    warn_below: MaybeSize = key(
+        None, "Free disk space below which a warning is given. Empty: four times [log] reserve."
+    )
+    shed_below: MaybeSize = key(None, "Free disk space below which shedding begins. Empty: twice [log] reserve.")
+    shed: Annotated[Words, AfterValidator(_shed)] = key(
+        ("log",),
+        "What goes, in this order, while too little of the disk is free: log, readings, windows. Readings and windows that "
+        "are shed are lost, and told as such.",
+        example="log, readings",
+    )
+
+
 class Node(Section):
     """The node: the part beside the sensors, which keeps readings until a sink has them."""
 
@@ -299,6 +331,7 @@ SECTIONS: Final[dict[str, type[Section]]] = {
     "log": Log,
     "store": Store,
     "process": Process,
+    "retention": Retention,
     "node": Node,
     "api": Api,
     "kafka": Kafka,

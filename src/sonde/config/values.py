@@ -157,8 +157,33 @@ def _split(given: object, expected: str) -> tuple[float, str]:
     return float(match[1].replace("_", "")), match[2]
 
 
+def parse_ages(given: object) -> dict[int, float]:
+    """``5m: 90d, 1h: 730d``: for windows of a width, how long they are kept; in seconds."""
+    if isinstance(given, dict):
+        return given
+    ages: dict[int, float] = {}
+    for item in parse_items(given):
+        width, colon, age = item.partition(":")
+        seconds = parse_span(width)
+        if not colon or seconds < 1 or seconds != int(seconds):
+            raise ValueError("should be widths of windows, each with its age, such as 5m: 90d, 1h: 730d")
+        ages[int(seconds)] = parse_span(age)
+    return ages
+
+
+def _ages_text(ages: dict[int, float]) -> str:
+    return ", ".join(f"{span_text(width)}: {span_text(age)}" for width, age in sorted(ages.items()))
+
+
 def _optional(parse: Callable[[object], Any]) -> Callable[[object], Any]:
     return lambda given: None if given is None or str(given).strip() == "" else parse(given)
+
+
+def _count(given: object) -> int:
+    try:
+        return int(str(given).strip().replace("_", "").replace(",", ""))
+    except ValueError:
+        raise ValueError("should be a whole number") from None
 
 
 def _number(given: object) -> float:
@@ -187,6 +212,9 @@ _NUMBER_FORM: Final = Form("number", _maybe(_number_text))
 Span = Annotated[float, BeforeValidator(parse_span), _SPAN]
 MaybeSpan = Annotated[float | None, BeforeValidator(_optional(parse_span)), _SPAN]
 Size = Annotated[int, BeforeValidator(parse_size), _SIZE]
+MaybeSize = Annotated[int | None, BeforeValidator(_optional(parse_size)), _SIZE]
+MaybeCount = Annotated[int | None, BeforeValidator(_optional(_count)), Form("whole number", _maybe(str))]
+Ages = Annotated[dict[int, float], BeforeValidator(parse_ages), Form("list of width: time span", _ages_text)]
 Flag = Annotated[bool, BeforeValidator(parse_flag), Form("yes or no", lambda value: "yes" if value else "no")]
 Words = Annotated[tuple[str, ...], BeforeValidator(parse_words), Form("list", ", ".join)]
 Items = Annotated[tuple[str, ...], BeforeValidator(parse_items), Form("list, by commas", ", ".join)]

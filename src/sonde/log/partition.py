@@ -5,6 +5,7 @@ import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -186,11 +187,27 @@ class Partition:
                 for first in firsts:
                     if reader := self._readers.pop(first, None):
                         reader.close()
-            paths = [segment_path(self._folder, first) for first in firsts]
             try:
-                self._disk.remove([p for path in paths for p in (path, path.with_suffix(".idx"))])
+                for path in (segment_path(self._folder, first) for first in firsts):
+                    self._disk.remove([path, path.with_suffix(".idx")])  # durably, before the next: no hole may stay
             except OSError as error:
                 raise cannot_write(error, self._folder) from error
+
+    def sealed(self) -> list[tuple[int, int, int]]:
+        """The segments but the last: first offset, that of the next segment, bytes with the index."""
+        with self._changed:
+            firsts = list(self._firsts)
+        return [(first, after, self._bytes_of(first)) for first, after in pairwise(firsts)]
+
+    def bytes(self) -> int:
+        """What all segments take on the disk."""
+        with self._changed:
+            firsts = list(self._firsts)
+        return sum(map(self._bytes_of, firsts))
+
+    def _bytes_of(self, first: int) -> int:
+        path = segment_path(self._folder, first)
+        return sum(p.stat().st_size for p in (path, path.with_suffix(".idx")) if p.exists())
 
     def close(self) -> None:
         with self._writing, self._changed:

@@ -90,6 +90,14 @@ class SegmentLog:
     def cut(self, partition: int, below: int) -> None:
         self._partition(partition).cut(below)
 
+    def sealed(self) -> list[tuple[int, int, int, int]]:
+        """The segments that take no more: partition, first offset, that of the next segment, bytes with the index."""
+        return [(number, *segment) for number, partition in self._partitions.items() for segment in partition.sealed()]
+
+    def bytes(self) -> int:
+        """What all segments take on the disk."""
+        return sum(partition.bytes() for partition in self._partitions.values())
+
     def close(self) -> None:
         """Finish the append in progress and wake everyone who waits."""
         with self._closing:

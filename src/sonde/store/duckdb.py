@@ -177,6 +177,7 @@ class DuckStore:
         layout = house.layout
         return Held(
             pieces=[Piece(p.content, p.rows, p.bytes, p.min_time, p.max_time) for p in layout.parts],
+            widths=frozenset(self._widths.copy()),
             floors=layout.hidden.floors,
             safe={} if self.path is None else house.safe_offsets(),
             settled=house.is_settled,
