@@ -62,7 +62,7 @@ def span_text(seconds: float) -> str:
         count = seconds / size
         if seconds and unit != "w" and abs(count - round(count)) < 1e-9 and round(count) > 0:
             return f"{round(count)}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds:.15g}s"
 
 
 def parse_size(given: object) -> int:

@@ -62,7 +62,8 @@ class ControlFile:
                 raise NewerFormat(f"{self.path} was written by a newer Sonde (version {version})")
             for step in STEPS[version:]:
                 self.db.execute(step)
-            self.db.execute(f"pragma user_version = {len(STEPS)}")
+            if version < len(STEPS):  # else nothing is written: it opens on a full disk too
+                self.db.execute(f"pragma user_version = {len(STEPS)}")
 
     def close(self) -> None:
         with self.errors():
