@@ -219,6 +219,13 @@ def read_step(payload: Any) -> Step:
         raise Invalid(Problem(None, "command", f"not a step of a command ({error})")) from None
 
 
+def command_of_row(row: Mapping[str, Any]) -> Command:
+    """The command in a row of :class:`sonde.question.Commands`, its times in microseconds."""
+    fields = {name: row[name] for name in Command.__struct_fields__}
+    parsed = {name: msgspec.json.decode(row[name]) for name in ("parameters", "details")}
+    return msgspec.convert({**fields, **parsed}, Command)
+
+
 def command_json(command: Command) -> dict[str, Any]:
     """``command`` as the api gives it."""
     times = ("accepted_at", "expires_at", "handed_at", "delivered_at", "started_at", "finished_at")

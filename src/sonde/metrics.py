@@ -10,7 +10,7 @@ _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 class Metrics:
     """One set of counters; a program has one, and passes it to its parts."""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915 - one line a metric
         registry = self.registry = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -72,6 +72,9 @@ class Metrics:
         self.live_readings = counter("live_readings_total", "Readings sent to clients of the live feed")
         self.live_gaps = counter("live_gaps_total", "Times a client was told that it missed something", "reason")
         self.live_seconds = histogram("live_flush_seconds", "Putting together and sending what had come")
+        self.commands = counter("commands_total", "Commands that came so far", "state")
+        self.commands_open = gauge("commands_open", "Commands that are not over")
+        self.downlinks = gauge("downlinks", "Nodes that wait for commands")
         self.disk_free = gauge("disk_free_bytes", "Bytes free where the data directory is")
         self._add_letting_go(counter, gauge)
 

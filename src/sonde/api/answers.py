@@ -259,6 +259,11 @@ class Session(Shape):
     expires: Time | None
 
 
+class FieldProblem(BaseModel):
+    field: str
+    message: str
+
+
 class ProblemItem(BaseModel):
     """RFC 9457."""
 
@@ -267,6 +272,7 @@ class ProblemItem(BaseModel):
     detail: str = Field(description="What happened, where, and what to do")
     field: str | None = Field(default=None, description="Which parameter or field is wrong")
     index: int | None = Field(default=None, description="Which reading is wrong, counted from 0")
+    errors: list[FieldProblem] | None = Field(default=None, description="Each of them, if several fields are wrong")
     known: int | None = Field(default=None, description="Where the stream stands, after a 409")
     reasons: list[str] | None = Field(default=None, description="Why it is not ready")
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from sonde.access import Access
 from sonde.api.auth import COOKIE
+from sonde.api.commands.dispatcher import Dispatcher
 from sonde.api.desk import Desk
 from sonde.api.door import Door, Methods
 from sonde.api.openapi import Application, application
@@ -21,7 +22,9 @@ from sonde.api.routes import (
     alerts,
     audit_trail,
     charts,
+    commands,
     devices,
+    downlink,
     health,
     history,
     ledger,
@@ -51,6 +54,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     series.router,
     history.router,
     profiles.router,
+    commands.router,
+    commands.giving_router,
+    downlink.router,
     ledger.router,
     sql.router,
     sign_in.router,
@@ -66,6 +72,7 @@ def create_app(
     audit: AuditTrail,
     journal: Journal,
     *,
+    dispatcher: Dispatcher | None = None,
     status: Callable[[], Status],
     settings: Callable[[], Mapping[str, Any]],
     metrics: Metrics,
@@ -86,6 +93,7 @@ def create_app(
         access=access,
         audit=audit,
         journal=journal,
+        dispatcher=dispatcher,
         status=status,
         settings=settings,
         metrics=metrics,

@@ -22,6 +22,8 @@ TAGS: Final = [
     {"name": "devices", "description": "Devices and their newest values"},
     {"name": "history", "description": "Raw readings"},
     {"name": "profiles", "description": "What devices say about themselves"},
+    {"name": "commands", "description": "What devices are asked to do, and what became of it"},
+    {"name": "downlink", "description": "For nodes: how they hear of commands"},
     {"name": "ledger", "description": "What became of every reading"},
     {"name": "sql", "description": "Anything that one SELECT can ask"},
     {"name": "sign-in", "description": "For browsers"},

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from sonde.access import Access
+from sonde.api.commands.dispatcher import Dispatcher
 from sonde.api.desk import Desk
 from sonde.clock import Clock
+from sonde.errors import Retry
 from sonde.metrics import Metrics
 from sonde.ports import AuditTrail, Journal
 from sonde.status import Status
@@ -23,6 +25,7 @@ class Parts:
     access: Access
     audit: AuditTrail
     journal: Journal
+    dispatcher: Dispatcher | None  # none: no commands are taken here
     status: Callable[[], Status]
     settings: Callable[[], Mapping[str, Any]]
     metrics: Metrics
@@ -40,5 +43,13 @@ async def _desk(request: Request) -> Desk:
     return found.desk
 
 
+async def _dispatcher(request: Request) -> Dispatcher:
+    found: Parts = request.app.state.parts
+    if found.dispatcher is None:
+        raise Retry("this server takes no commands", hint="Ask one that has a log")
+    return found.dispatcher
+
+
+DispatcherOf = Annotated[Dispatcher, Depends(_dispatcher)]
 PartsOf = Annotated[Parts, Depends(_parts)]
 DeskOf = Annotated[Desk, Depends(_desk)]

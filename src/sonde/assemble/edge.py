@@ -21,7 +21,7 @@ from sonde.node.outbox import SqliteOutbox
 from sonde.node.outbox.tombstone import LANES
 from sonde.node.runner import SensorSpec
 from sonde.node.uplink import Uplink
-from sonde.ports import Wire
+from sonde.ports import Downlink, Wire
 from sonde.status import LaneStatus
 
 HOLD_SECONDS: Final = 5.0  # how long a lane whose credential is refused waits before it asks again
@@ -40,12 +40,14 @@ class Edge:
         directory: DataDirectory,
         loaded: Loaded,
         wire: Wire,
+        downlink: Downlink,
         sensors: Sequence[SensorSpec],
         metrics: Metrics,
         clock: SystemClock,
     ) -> None:
         self._directory, self._loaded, self._settings = directory, loaded, loaded.settled()
-        self._wire, self._sensors, self._metrics, self._clock = wire, sensors, metrics, clock
+        self._wire, self._downlink, self._sensors = wire, downlink, sensors
+        self._metrics, self._clock = metrics, clock
         self._stopped = threading.Event()
         self._opening = threading.Thread(target=self._open_later, name="outbox-open", daemon=True)
         self._outbox: SqliteOutbox | None = None
@@ -72,6 +74,7 @@ class Edge:
     def close(self) -> None:
         """Let go of everything; all there is to do if it was never started."""
         self._wire.close()
+        self._downlink.close()
         if self._keys is not None:
             self._keys.stop()
         if self._outbox is not None:
@@ -145,4 +148,12 @@ class Edge:
             backoff=lambda: Backoff(asked.initial_delay, asked.max_delay),
             hold_seconds=HOLD_SECONDS,
         )
-        return Node(outbox, self._wire, self._sensors, clock=self._clock, metrics=self._metrics, uplink=uplink)
+        return Node(
+            outbox,
+            self._wire,
+            self._sensors,
+            clock=self._clock,
+            metrics=self._metrics,
+            uplink=uplink,
+            downlink=self._downlink,
+        )

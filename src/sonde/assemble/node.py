@@ -12,6 +12,7 @@ from sonde.directory import DataDirectory
 from sonde.errors import Hold
 from sonde.metrics import Metrics
 from sonde.status import Status
+from sonde.transport.downlink_wire import HttpDownlink
 from sonde.transport.uplink_wire import HttpWire
 
 
@@ -36,9 +37,10 @@ class RunningNode:
         self.sink = settings.node.sink
         try:
             wire = HttpWire(self.sink, token, clock=self._clock)
+            downlink = HttpDownlink(self.sink, token, clock=self._clock)
             here = loaded.file.parent if loaded.file else Path()
             self._edge = Edge(
-                self.directory, loaded, wire, specs(wanted, self._clock, here), self._metrics, self._clock
+                self.directory, loaded, wire, downlink, specs(wanted, self._clock, here), self._metrics, self._clock
             )
         except BaseException:
             self._lock.release()

@@ -16,6 +16,8 @@ import structlog
 
 from sonde.access import Access
 from sonde.api.app import create_app
+from sonde.api.commands.dispatcher import Dispatcher
+from sonde.api.live.commands import commands_of
 from sonde.api.live.entrance import Entrance
 from sonde.assemble.acts import note_in
 from sonde.assemble.anchors import Anchoring
@@ -36,7 +38,7 @@ from sonde.config import Loaded, Settings, as_rows
 from sonde.control.audit import SqliteAuditTrail
 from sonde.control.sqlite import SqliteControl
 from sonde.directory import DataDirectory
-from sonde.frame import Codec
+from sonde.frame import Codec, Opener
 from sonde.keyring import KeyRing, LiveRing
 from sonde.metrics import Metrics
 from sonde.people import People
@@ -46,7 +48,7 @@ from sonde.sink.sink import Sink
 from sonde.status import Status
 from sonde.transport.forwarded import Forwarded, ForwardedLive, Proxies
 from sonde.transport.http import TelemetryApp
-from sonde.transport.memory import MemoryWire
+from sonde.transport.memory import MemoryDownlink, MemoryWire
 
 _log = structlog.get_logger()
 _COLLECT_AFTER: Final = 100_000  # objects; a collection holds every thread up, and hardly anything here forms circles
@@ -116,11 +118,15 @@ class Up:
             ring, directory.keys, partial(self._read_ring, loaded), loaded.files, self._sink.sealing_keys
         )
         undo.callback(self._ring_watch.stop)
+        self._dispatcher = Dispatcher(
+            self._log, Opener(ring), self._store, self._sink, self._audit, clock=clock, metrics=metrics
+        )
         api = create_app(
             self._store,
             self._access,
             self._audit,
             self._sink,
+            dispatcher=self._dispatcher,
             status=self.status,
             settings=lambda: self._shown,
             metrics=metrics,
@@ -137,19 +143,22 @@ class Up:
             origin=settings.server.origin,
             names=settings.server.names,
             most=settings.server.max_connections,
+            run_command=commands_of(self._dispatcher),
         )
         proxies = Proxies(settings.server.trusted_proxies)
         self._listening = Listening(Forwarded(app, proxies), settings.server, ForwardedLive(self._entrance, proxies))
         self._anchoring = Anchoring(self._audit, self._sink, self._listening.loop, clock)
         here = loaded.file.parent if loaded.file else Path()
         wire = MemoryWire(self._sink, _LOCAL, self._listening.loop)
-        self._edge = Edge(directory, loaded, wire, specs(sensors, clock, here), metrics, clock)
+        downlink = MemoryDownlink(self._dispatcher, _LOCAL, self._listening.loop)
+        self._edge = Edge(directory, loaded, wire, downlink, specs(sensors, clock, here), metrics, clock)
 
     def start(self) -> Self:
         """Returns when it listens."""
         _collect_seldom()
         self._storage.start(self._sink.record_now, [self._entrance.feed])
         self._listening.start()
+        self._dispatcher.start(self._listening.loop)
         self._try_to_announce()
         self._begun = True
         self._edge.start()
@@ -204,6 +213,7 @@ class Up:
         else:
             self._edge.close()
         self._retention.stop()
+        self._dispatcher.stop(_SERVER_SECONDS / 4)
         in_time = self._listening.stop(_SERVER_SECONDS)
         self._sink.close()
         self._ring_watch.stop()
@@ -222,7 +232,7 @@ class Up:
 
     def _problems(self, lag: float) -> list[str]:
         behind = [f"the store is {lag:.0f} s behind the log"] if lag > _LAG_SECONDS else []
-        found = (self._log.problem, self._anchoring.problem, self._ring_watch.problem)
+        found = (self._log.problem, self._anchoring.problem, self._ring_watch.problem, self._dispatcher.problem)
         log = [problem for problem in found if problem]
         return [*log, *self._storage.problems(), *behind, *self._edge.problems()]
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from sonde.changes import Alert, Changes, Definition, Happened, Newest, Progress, Purge, Series, State, Stream
 from sonde.clock import Micros
-from sonde.command import Command
+from sonde.command import Command, command_of_row
 from sonde.errors import Conflict
 from sonde.reading import TIME, Kind, Quality
 from sonde.store.engine import Connection, fetch
@@ -124,7 +124,9 @@ def read_state(cursor: Connection) -> State:
             Definition(**{**row, "body": msgspec.json.decode(row["body"])})
             for row in _rows(cursor, "definitions", "order by log_time, kind, name")
         ],
-        commands=[_command(row) for row in _rows(cursor, "commands", f"where {NOT_OVER} order by accepted_at, id")],
+        commands=[
+            command_of_row(row) for row in _rows(cursor, "commands", f"where {NOT_OVER} order by accepted_at, id")
+        ],
     )
 
 
@@ -141,11 +143,6 @@ def _newest(cursor: Connection) -> dict[int, Newest]:
 def _stream(row: dict[str, Any]) -> Stream:
     holes = msgspec.json.decode(row["holes"], type=tuple[tuple[int, int, int], ...])
     return Stream(**{**row, "holes": holes, "before": msgspec.json.decode(row["before"], type=tuple[int, ...])})
-
-
-def _command(row: dict[str, Any]) -> Command:
-    parsed = {name: msgspec.json.decode(row[name]) for name in ("parameters", "details")}
-    return msgspec.convert({**row, **parsed}, Command)
 
 
 def _advance(cursor: Connection, changes: Changes) -> None:

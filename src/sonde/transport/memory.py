@@ -1,12 +1,14 @@
-"""The wire inside one program: a node and its sink in the same process."""
+"""The ways inside one program: a node with its sink and its server in the same process."""
 
 import asyncio
 import concurrent.futures
+import threading
 from collections.abc import Sequence
 from typing import Final
 
+from sonde.command import Poll, Tasks
 from sonde.errors import Forbidden, Hold, Retry, Unauthenticated
-from sonde.ports import Credential, Intake, Outgoing, StreamId
+from sonde.ports import Credential, Dispatch, Intake, Outgoing, StreamId
 
 _TIMEOUT: Final = 60.0
 
@@ -39,3 +41,42 @@ class MemoryWire:
 
     def close(self) -> None:
         pass
+
+
+class MemoryDownlink:
+    """A :class:`sonde.ports.Downlink` to a dispatch that runs in ``loop``, in another thread."""
+
+    def __init__(
+        self, dispatch: Dispatch, credential: Credential, loop: asyncio.AbstractEventLoop, *, patience: float = 10.0
+    ) -> None:
+        self._dispatch = dispatch
+        self._credential = credential
+        self._loop = loop
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._answer: concurrent.futures.Future[Tasks] | None = None
+        self._closed = False
+
+    def poll(self, poll: Poll, wait: float) -> Tasks:
+        asking = self._dispatch.poll(self._credential, poll, wait)
+        with self._lock:
+            try:
+                if self._closed:
+                    raise RuntimeError("it is closed")
+                self._answer = answer = asyncio.run_coroutine_threadsafe(asking, self._loop)
+            except RuntimeError as error:
+                asking.close()
+                raise Retry(f"the server is not running ({error})") from None
+        try:
+            return answer.result(wait + self._patience)
+        except (Unauthenticated, Forbidden) as error:
+            raise Hold(error.message, hint=error.hint) from None
+        except (TimeoutError, concurrent.futures.CancelledError):
+            answer.cancel()
+            raise Retry("the server gave no answer, or is stopping") from None
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._answer is not None:
+                self._answer.cancel()

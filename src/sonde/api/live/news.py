@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sonde.clock import Micros
-from sonde.entry import Entry
+from sonde.command import command_result, read_step
+from sonde.entry import Entry, EntryKind
+from sonde.errors import Invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,5 +19,15 @@ class News:
     members: Mapping[str, Any]
 
 
-NEWS: Final[Mapping[int, Callable[[Entry, Micros], News | None]]] = {}
+def _command(entry: Entry, log_time: Micros) -> News | None:
+    try:
+        said = command_result(read_step(entry.payload), log_time)
+    except Invalid:  # the processor marks it
+        return None
+    if said is None:
+        return None
+    return News(said.pop("type"), said["device"], said)
+
+
+NEWS: Final[Mapping[int, Callable[[Entry, Micros], News | None]]] = {EntryKind.COMMAND: _command}
 """For each kind of entry what it says to clients, if anything; the second argument is the log time."""

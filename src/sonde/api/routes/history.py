@@ -13,9 +13,10 @@ from sonde.api.filters import Device, Limit, Since, Site, Skip, Until, Zone, giv
 from sonde.api.parts import DeskOf
 from sonde.api.readings import json_records
 from sonde.api.responses import JSON, answer, documented, next_page
+from sonde.api.results import result_records
 from sonde.api.routes.router import guarded, question_turn
 from sonde.moment import format_time
-from sonde.question import History
+from sonde.question import CommandSteps, History
 
 router = guarded("history", "read", question_turn)
 
@@ -32,8 +33,8 @@ _EXPORTS: Final[dict[str, tuple[str, Callable[[pa.Table], bytes]]]] = {
 def history(
     request: Request,
     desk: DeskOf,
-    type: Annotated[Type | None, Query(description="`data` are readings; the others come with commands")] = None,
-    id: Annotated[str, Query(max_length=256, description="Only this metric")] = "",
+    type: Annotated[Type | None, Query(description="`data` unless given: readings")] = None,
+    id: Annotated[str, Query(max_length=256, description="Only this metric, or this command")] = "",
     device_id: Device = "",
     site_id: Site = "",
     zone_id: Zone = "",
@@ -44,8 +45,9 @@ def history(
     skip: Skip = 0,
     format: Annotated[Form | None, Query(description="Instead of the header `Accept`")] = None,
 ) -> Response:
-    """Readings as they came, newest first. `id` is the metric, as in the live feed."""
-    question = History(
+    """Readings as they came, newest first, or with `type=command_result` what devices said of commands. `id` is the metric, or
+    the id of a command, as in the live feed."""
+    readings = History(
         device=given(device_id),
         metric=given(id),
         site=given(site_id),
@@ -55,8 +57,18 @@ def history(
         limit=skip + limit + 1,
         oldest_first=order == "oldest",
     )
-    if type not in {None, "data"}:  # nothing else is stored yet
-        question = _none(question)
+    question: History | CommandSteps = readings
+    if type == "command_result" and not (site_id or zone_id):  # a command belongs to a device, wherever that is
+        question = CommandSteps(
+            id=given(id),
+            device=given(device_id),
+            since=readings.since,
+            until=readings.until,
+            limit=readings.limit,
+            oldest_first=readings.oldest_first,
+        )
+    elif type not in {None, "data"}:
+        question = _none(readings)
     found = desk.ask(question)
     rows = found.rows.slice(skip, limit)
     link = _next(request, found.rows, order, skip, limit) if found.rows.num_rows > skip + limit else ""
@@ -64,8 +76,10 @@ def history(
     if form in _EXPORTS:
         media, encode = _EXPORTS[form]
         return answer(encode(rows), found.cursor, link=link, media_type=media)
-    counts = b',"total_records":%d,"filtered_records":%d}' % (found.stored or 0, found.total or 0)
-    return answer(b'{"data":' + json_records(rows) + counts, found.cursor, link=link)
+    records = result_records(rows) if isinstance(question, CommandSteps) else json_records(rows)
+    stored = desk.ask(CommandSteps(limit=1)).total if isinstance(question, CommandSteps) else found.stored
+    counts = b',"total_records":%d,"filtered_records":%d}' % (stored or 0, found.total or 0)
+    return answer(b'{"data":' + records + counts, found.cursor, link=link)
 
 
 def _none(question: History) -> History:

@@ -1,0 +1,476 @@
+"""Takes commands in and hands them to the nodes whose devices they are for.
+
+What it knows, it knows from the log: its board follows every entry, those that it writes itself too. So of two that hand out
+or cancel the same command, the first in the log wins, whether they are two requests or two servers. Before a command leaves,
+the log says to which epoch of which node it goes; it never goes to another.
+"""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import structlog
+
+from sonde.access import may_write
+from sonde.api.commands.link import Link
+from sonde.api.commands.order import Order
+from sonde.api.commands.owners import Owned, Owners
+from sonde.api.commands.tail import Tail
+from sonde.audit import act
+from sonde.clock import SECOND, Clock, Micros
+from sonde.command import Board, Command, Poll, State, Step, StepKind, Task, Tasks, begin, command_of_row
+from sonde.entry import Entry, EntryKind
+from sonde.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Retry, SondeError, Throttled
+from sonde.frame import Opener
+from sonde.metrics import Metrics
+from sonde.ports import AuditTrail, Credential, Journal, Log, Store
+from sonde.question import Commands, Profiles
+from sonde.template import checked
+
+OPEN_MOST: Final = 10_000
+OPEN_A_DEVICE: Final = 100
+_RECENT: Final = 1_000  # commands that are over, kept for whoever asks before the store has them
+_AT_ONCE: Final = 100  # commands in one answer
+_TICK_SECONDS: Final = 0.5
+_GRACE_SECONDS: Final = 5.0  # a node that asks again within this was never away
+_PATIENCE: Final = 30 * SECOND  # with a node that is there and does not say whether it has what it was handed
+_TAIL_SECONDS: Final = 5.0
+_EPOCH: Final = 64
+_log = structlog.get_logger()
+
+
+class Dispatcher:
+    """A :class:`sonde.ports.Dispatch`. Used on one event loop, but for :meth:`find`, :meth:`start` and :meth:`stop`."""
+
+    def __init__(
+        self,
+        log: Log,
+        opener: Opener,
+        store: Callable[[], Store],
+        journal: Journal,
+        audit: AuditTrail,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        partition: int = 0,
+    ) -> None:
+        self._log_id, self._store, self._journal, self._audit = log.id, store, journal, audit
+        self._clock, self._metrics, self._partition = clock, metrics, partition
+        self._tail = Tail(log, opener, partition, begin=self._load, tell=self._heard, clock=clock)
+        self._board, self._owners = Board(), Owners()
+        self._recent: OrderedDict[str, Command] = OrderedDict()
+        self._links: dict[tuple[str, str], Link] = {}
+        self._newest: dict[str, Link] = {}  # by node
+        self._handing: set[str] = set()
+        self._keys: dict[str, asyncio.Lock] = {}
+        self._position = -1  # before the log was looked at
+        self._moved = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ticking: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    # -- from any thread
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Follow the log. ``loop`` is where everything else is called."""
+        self._loop = loop
+        self._tail.start()
+
+    def stop(self, timeout: float) -> None:
+        """Take no more commands, and let the nodes that wait go."""
+        self._stopped = True
+        if self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self._end)
+        self._tail.stop(timeout)
+
+    def find(self, id_: str) -> Command | None:
+        """A command that is not over, or was until a short while ago, as the log has it now."""
+        return self._board.open.get(id_) or self._recent.get(id_)
+
+    @property
+    def problem(self) -> str:
+        """What keeps commands from going anywhere, if anything does."""
+        return f"commands wait: {self._tail.problem}" if self._tail.problem else ""
+
+    # -- what callers ask
+
+    async def accept(self, who: Credential, order: Order, address: str = "") -> Command:
+        """Give a command: it is in the log when this returns. With ``dry_run`` it is only checked.
+
+        :class:`Forbidden` if the caller may not command the device, :class:`NotFound` if nobody declared such a command,
+        :class:`Invalid` with a problem for each wrong parameter, :class:`Conflict` if its key gave another command,
+        :class:`Throttled` if too many wait already, :class:`Retry`.
+        """
+        owned = self._owned(who, order)
+        template = owned.profile.commands[order.command]
+        now = self._clock.now()
+        step = Step(
+            id=order.id_for(who.name),
+            step=StepKind.ACCEPTED,
+            device=order.device,
+            command=order.command,
+            time=now,
+            parameters=checked(template, order.parameters),
+            who=who.name,
+            expires=now + order.lasts(),
+        )
+        if order.dry_run:
+            return begin(step, now)
+        if order.idempotency_key is None:
+            return await self._accept(step, address)
+        lock = self._keys.setdefault(step.id, asyncio.Lock())
+        try:
+            async with lock:
+                return await self._known(step) or await self._accept(step, address)
+        finally:
+            if not lock.locked():
+                self._keys.pop(step.id, None)
+
+    async def cancel(self, who: Credential, id_: str, address: str = "") -> Command:
+        """Take a command back that no node has been handed. :class:`NotFound`, :class:`Forbidden`, :class:`Conflict` if it is
+        too late."""
+        command = await self.known(id_)
+        if command is None:
+            raise NotFound(f"there is no command {id_[:64]!r}", hint="GET /commands lists all")
+        _check_device(who, command.device)
+        if command.state == State.QUEUED:
+            note = act(self._clock.now(), who.name, "command.cancel", command.device, address, id=id_)
+            await asyncio.to_thread(self._audit.write, note)
+            step = _step(command, StepKind.CANCELLED, self._clock.now(), message=f"cancelled by {who.name}")
+            await self._record([step])
+            command = self.find(id_) or command
+        if command.state != State.CANCELLED:
+            raise Conflict(
+                f"the command is {_in_words(command)}", hint="Only one that is still queued can be cancelled"
+            )
+        return command
+
+    async def known(self, id_: str) -> Command | None:
+        """A command, old ones too."""
+        return self.find(id_) or await asyncio.to_thread(self._stored, id_)
+
+    def is_online(self, device: str) -> bool:
+        """Whether the node that has a device waits for commands here."""
+        link = self._newest.get(self._owners.node_of(device))
+        return link is not None and link.is_there(self._now(), _GRACE_SECONDS)
+
+    def node_of(self, device: str) -> str:
+        """The node that has a device; empty if none ever declared it."""
+        return self._owners.node_of(device)
+
+    def only_device_with(self, command: str) -> str:
+        """The one device that understands a command; :class:`NotFound` if there is none, :class:`Invalid` if there are
+        several."""
+        found = self._owners.devices_with(command)
+        if not found:
+            raise NotFound(f"no device declares a command {command[:64]!r}", hint="GET /command-templates lists all")
+        if len(found) > 1:
+            raise Invalid(Problem(None, "device", f"{len(found)} devices have {command[:64]!r}; name one of them"))
+        return found[0]
+
+    # -- what nodes ask
+
+    async def poll(self, who: Credential, poll: Poll, wait: float) -> Tasks:
+        """See :meth:`sonde.ports.Dispatch.poll`."""
+        if not who.node:
+            raise Forbidden(
+                "this token belongs to no node",
+                hint="Make one that does: sonde token create NAME --scope ingest --node NODE",
+            )
+        if not (0 < len(poll.epoch) <= _EPOCH and 0 < len(poll.session) <= _EPOCH and poll.seen >= 0):
+            raise Invalid(
+                Problem(None, "epoch", "epoch and session should have 1 to 64 characters, and seen count from 0")
+            )
+        link = self._links.setdefault((who.node, poll.epoch), Link())
+        self._newest[who.node] = link
+        turn = link.enter(poll)
+        self._metrics.downlinks.set(self._count_links())
+        try:
+            return await self._wait_for_tasks(who.node, poll.epoch, link, turn, wait)
+        finally:
+            link.leave(self._now())
+            self._metrics.downlinks.set(self._count_links())
+
+    async def _wait_for_tasks(self, node: str, epoch: str, link: Link, turn: int, wait: float) -> Tasks:
+        deadline = self._now() + wait
+        while True:
+            link.news.clear()
+            if self._stopped or link.turn != turn:
+                return Tasks(link.number, self._log_id, [])
+            tasks = self._tasks(node, epoch, link)
+            if tasks:
+                return Tasks(link.send([task.id for task in tasks]), self._log_id, tasks)
+            if self._newest.get(node) is link and await self._hand_out(node, epoch):
+                continue
+            left = deadline - self._now()
+            if left <= 0:
+                return Tasks(link.number, self._log_id, [])
+            try:
+                async with asyncio.timeout(left):
+                    await link.news.wait()
+            except TimeoutError:
+                continue
+
+    def _tasks(self, node: str, epoch: str, link: Link) -> list[Task]:
+        """What this epoch of the node was handed and has not got in its present session."""
+        now = self._clock.now()
+        mine = (
+            command
+            for command in self._board.open.values()
+            if command.node == node and command.epoch == epoch and not link.has(command.id)
+        )
+        return [_task(command, now) for command in islice(mine, _AT_ONCE)]
+
+    async def _hand_out(self, node: str, epoch: str) -> bool:
+        """Write down that what waits for this node goes to this epoch of it; whether there was anything."""
+        now = self._clock.now()
+        waiting = [
+            command
+            for command in self._board.open.values()
+            if command.state == State.QUEUED
+            and command.id not in self._handing
+            and now < command.expires_at
+            and self._owners.node_of(command.device) == node
+        ][:_AT_ONCE]
+        ids = {command.id for command in waiting}
+        self._handing |= ids
+        try:
+            await self._record([_step(c, StepKind.HANDED, now, node=node, epoch=epoch) for c in waiting])
+        finally:
+            self._handing -= ids
+        return bool(waiting)
+
+    # -- the log
+
+    async def _accept(self, step: Step, address: str) -> Command:
+        self._check_room(step.device)
+        note = act(step.time, step.who, "command.send", step.device, address, command=step.command, id=step.id)
+        await asyncio.to_thread(self._audit.write, note)
+        await self._record([step])
+        self._metrics.commands.labels(StepKind.ACCEPTED).inc()
+        return self.find(step.id) or begin(step, step.time)
+
+    async def _known(self, step: Step) -> Command | None:
+        """The command that the same key gave before; :class:`Conflict` if it was another one."""
+        known = await self.known(step.id)
+        if known is not None and not known.asks_for(begin(step, step.time)):
+            raise Conflict(
+                f"this idempotency key gave the command {known.command!r} to {known.device!r}",
+                hint="Use another key for another command",
+            )
+        return known
+
+    async def _record(self, steps: Sequence[Step]) -> None:
+        """Put steps into the log, and wait until the board has them."""
+        if not steps:
+            return
+        if self._stopped:
+            raise Retry("the server is shutting down", hint="Send it again", after=1.0)
+        offsets = await self._journal.record([_entry(step) for step in steps], self._partition)
+        offset = offsets.get(self._partition, -1)
+        try:
+            async with asyncio.timeout(_TAIL_SECONDS):
+                while self._position <= offset:
+                    await self._moved.wait()
+        except TimeoutError:
+            _log.warning("commands_behind", offset=offset, position=self._position)
+
+    def _load(self) -> int:
+        """In the tail's thread: begin from what the store knows; the offset up to which it does."""
+        store = self._store()
+        commands = store.ask(Commands(state="open", limit=2 * OPEN_MOST))
+        profiles = store.ask(Profiles())
+        offset = commands.cursor.offsets.get(self._partition, 0) if commands.cursor.log == self._log_id else 0
+        board, owners = Board(map(command_of_row, _rows(commands.rows))), Owners()
+        for row in _rows(profiles.rows):
+            owners.declare(msgspec.json.decode(row["profile"]), row["node"])
+        self._call(self._begin, board, owners, offset)
+        return offset
+
+    def _heard(self, position: int, log_time: Micros, entries: Sequence[Entry]) -> None:
+        """In the tail's thread."""
+        self._call(self._take, position, log_time, entries)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # the server has ended
+            return
+
+    def _begin(self, board: Board, owners: Owners, offset: int) -> None:
+        self._board, self._owners, self._position = board, owners, offset
+        if self._ticking is None:
+            self._ticking = asyncio.get_running_loop().create_task(self._tick())
+        self._wake_all()
+
+    def _take(self, position: int, log_time: Micros, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.kind == EntryKind.PROFILE:
+                self._owners.declare(entry.payload, entry.source)
+                self._wake(entry.source)
+            else:
+                self._fold(entry, log_time)
+        self._position = position
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    def _fold(self, entry: Entry, log_time: Micros) -> None:
+        try:
+            if entry.payload["id"] in self._recent:
+                return  # an acceptance that was written twice
+            done = self._board.apply(entry, log_time)
+        except (Invalid, TypeError, KeyError):  # the processor marks it
+            return
+        if done is None:
+            return
+        command = done[0]
+        if command.is_over:
+            self._recent[command.id] = command
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
+            self._metrics.commands.labels(command.state).inc()
+        self._metrics.commands_open.set(len(self._board.open))
+        self._wake(command.node or self._owners.node_of(command.device))
+
+    # -- time
+
+    async def _tick(self) -> None:
+        while not self._stopped:
+            try:
+                await self._record(self._overdue())
+                self._drop_links()
+            except SondeError as error:
+                _log.info("commands_tick_waits", reason=str(error))
+            await asyncio.sleep(_TICK_SECONDS)
+
+    def _overdue(self) -> list[Step]:
+        """What time alone makes of commands."""
+        now, steps = self._clock.now(), []
+        for command in self._board.open.values():
+            if command.state == State.QUEUED:
+                if now >= command.expires_at and command.id not in self._handing:
+                    why = "its time was over before its node asked for it"
+                    steps.append(_step(command, StepKind.EXPIRED, now, message=why))
+            elif command.state != State.UNKNOWN and (why := self._doubt(command, now)):
+                steps.append(_step(command, StepKind.UNKNOWN, now, message=why))
+        return steps
+
+    def _doubt(self, command: Command, now: Micros) -> str:
+        """Why nobody can tell any more what becomes of a command that a node was handed; empty if that is not so."""
+        there = self._is_there(command.node, command.epoch)
+        if not there and any(n == command.node and self._is_there(n, e) for n, e in self._links):
+            return f"the node {command.node} came back without its command book"
+        if command.state != State.HANDED:
+            return ""
+        if now >= command.expires_at + (_PATIENCE if there else round(_GRACE_SECONDS * SECOND)):
+            return f"it was handed to the node {command.node}, which has not answered"
+        return ""
+
+    def _is_there(self, node: str, epoch: str) -> bool:
+        link = self._links.get((node, epoch))
+        return link is not None and link.is_there(self._now(), _GRACE_SECONDS)
+
+    def _drop_links(self) -> None:
+        gone = [key for key in self._links if not self._is_there(*key)]
+        for key in gone:
+            link = self._links.pop(key)
+            if self._newest.get(key[0]) is link:
+                del self._newest[key[0]]
+        self._metrics.downlinks.set(self._count_links())
+
+    # -- inside
+
+    def _owned(self, who: Credential, order: Order) -> Owned:
+        _check_device(who, order.device)
+        if self._position < 0:
+            raise Retry("commands cannot be taken yet: what devices there are is still being read", after=1.0)
+        owned = self._owners.of(order.device)
+        if owned is None:
+            raise NotFound(f"no device {order.device[:256]!r} declares commands", hint="GET /devices lists all devices")
+        if order.command not in owned.profile.commands:
+            known = ", ".join(sorted(owned.profile.commands)[:20]) or "none"
+            raise NotFound(
+                f"the device {order.device[:256]!r} has no command {order.command[:256]!r}", hint=f"It has: {known}"
+            )
+        return owned
+
+    def _check_room(self, device: str) -> None:
+        waiting = [c for c in self._board.open.values() if c.state != State.UNKNOWN]
+        if len(waiting) >= OPEN_MOST:
+            raise Throttled(f"{OPEN_MOST:,} commands are under way already", hint="Wait for some", after=5.0)
+        if sum(c.device == device for c in waiting) >= OPEN_A_DEVICE:
+            raise Throttled(f"{OPEN_A_DEVICE} commands wait for {device[:256]!r} already", hint="Wait", after=5.0)
+
+    def _stored(self, id_: str) -> Command | None:
+        rows = _rows(self._store().ask(Commands(id=id_, limit=1)).rows)
+        return command_of_row(rows[0]) if rows else None
+
+    def _wake(self, node: str) -> None:
+        for (name, _), link in self._links.items():
+            if name == node:
+                link.news.set()
+
+    def _wake_all(self) -> None:
+        for link in self._links.values():
+            link.news.set()
+
+    def _end(self) -> None:
+        self._wake_all()
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+    def _count_links(self) -> int:
+        return sum(link.polls > 0 for link in self._links.values())
+
+    def _now(self) -> float:
+        assert self._loop is not None
+        return self._loop.time()
+
+
+def _task(command: Command, now: Micros) -> Task:
+    return Task(
+        id=command.id,
+        device=command.device,
+        command=command.command,
+        parameters=command.parameters,
+        expires_in=(command.expires_at - now) / SECOND,
+        begun=command.started_at is not None,
+    )
+
+
+def _step(command: Command, kind: StepKind, now: Micros, **more: Any) -> Step:
+    return Step(id=command.id, step=kind, device=command.device, command=command.command, time=now, **more)
+
+
+def _entry(step: Step) -> Entry:
+    """Only an acceptance has an identity: what comes after it says the same however often it is said."""
+    payload = msgspec.to_builtins(step)
+    if step.step != StepKind.ACCEPTED:
+        return Entry(EntryKind.COMMAND, source="api", payload=payload)
+    asked = msgspec.json.encode([step.device, step.command, step.parameters], order="deterministic")
+    digest = hashlib.sha256(asked).digest()[:16]
+    return Entry(EntryKind.COMMAND, source=step.who, digest=digest, key=bytes.fromhex(step.id), payload=payload)
+
+
+def _rows(table: pa.Table) -> list[Mapping[str, Any]]:
+    """Rows, their times in microseconds."""
+    columns = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in table.columns]
+    return list(pa.table(columns, table.column_names).to_pylist())
+
+
+def _check_device(who: Credential, device: str) -> None:
+    if not may_write(who, device):
+        raise Forbidden(
+            f"the token {who.name!r} may not command the device {device[:256]!r}",
+            hint=f"It may command {', '.join(who.devices)}",
+        )
+
+
+def _in_words(command: Command) -> str:
+    return f"on its way to the node {command.node}" if command.state == State.HANDED else str(command.state)
