@@ -22,6 +22,8 @@ VERBS: Final[Mapping[str, str]] = {
     "replay": "Send CSV or Parquet files as telemetry.",
     "sql": "Ask in SQL.",
     "tail": "Readings as they come, and what came before.",
+    "command": "Have a device do something.",
+    "commands": "What devices were asked to do: list, show, cancel.",
     "token": "Who may do what: create, list, revoke, link.",
     "session": "Who is signed in: list, revoke.",
     "audit": "Who did what: show, verify.",

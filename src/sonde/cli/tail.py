@@ -1,8 +1,6 @@
 """``sonde tail``: the live feed in a terminal."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -10,14 +8,12 @@ import msgspec
 import typer
 from rich.cells import cell_len
 
-from sonde.assemble.ask import let_in
-from sonde.assemble.server import running
-from sonde.cli.options import DEFAULT_DATA, Data, Json, bearer_token
+from sonde.cli.calling import calling
+from sonde.cli.options import DEFAULT_DATA, Data, Json
 from sonde.cli.tables import cell_text
 from sonde.cli.terminal import ACCENT, is_live, note, warn
-from sonde.client import AlertTurned, Client, Corrected, Event, Gap, Reading
+from sonde.client import AlertTurned, Corrected, Event, Gap, Reading
 from sonde.cursor import Cursor
-from sonde.directory import DataDirectory
 from sonde.errors import Invalid
 from sonde.kind import Quality
 from sonde.moment import format_time, parse_span, parse_time
@@ -58,7 +54,7 @@ def tail(
     """
     cursor = _cursor(since)
     show = _Lines(sys.stdout, json=json)
-    with _client(data, url, token_file) as client:
+    with calling(data, url, token_file, "sonde tail", _WEEK) as client:
         feed = client.follow(
             device=device,
             metric=metric,
@@ -75,18 +71,6 @@ def tail(
         except KeyboardInterrupt:
             if feed.cursor:
                 note(f"go on from here with --since {feed.cursor}")
-
-
-@contextmanager
-def _client(data: Path, url: str, token_file: Path | None) -> Iterator[Client]:
-    if url:
-        with Client(url, bearer_token(token_file)) as client:
-            yield client
-        return
-    directory = DataDirectory.open(data)
-    server = running(directory)
-    with let_in(directory, "sonde tail", _WEEK) as headers, Client(server.url, headers=headers) as client:
-        yield client
 
 
 def _cursor(since: str) -> str | None:

@@ -1,4 +1,4 @@
-"""A Python client: send readings, ask questions, follow the live feed.
+"""A Python client: send readings, ask questions, follow the live feed, have devices do things.
 
 ::
 
@@ -9,12 +9,26 @@
     client.query("/devices/attic").data
     for reading in client.follow(metric="temperature"):
         print(reading.device, reading.value)
+    client.command("demo-device", "calibrate_sensors", {"duration": 3}).message
 """
 
 from sonde.client.client import Client
 from sonde.client.events import AlertTurned, Corrected, DeviceNews, Event, Gap
 from sonde.client.follow import Follow
+from sonde.client.outcome import Checked, Outcome
 from sonde.client.server import Answer
 from sonde.reading import Reading
 
-__all__ = ["AlertTurned", "Answer", "Client", "Corrected", "DeviceNews", "Event", "Follow", "Gap", "Reading"]
+__all__ = [
+    "AlertTurned",
+    "Answer",
+    "Checked",
+    "Client",
+    "Corrected",
+    "DeviceNews",
+    "Event",
+    "Follow",
+    "Gap",
+    "Outcome",
+    "Reading",
+]

@@ -1,18 +1,22 @@
-"""Readings in, questions out, and the live feed."""
+"""Readings in, questions out, the live feed, and commands."""
 
 import secrets
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import msgspec
 
 from sonde.client.follow import Follow
+from sonde.client.outcome import Checked, Outcome
 from sonde.client.server import Answer, Server
 from sonde.message import Kind, Subscribe
 from sonde.reading import Reading
 
 _AT_ONCE: Final = 10_000  # readings in a request
+_LOOK_SECONDS: Final = 0.2
 _JSON: Final = "application/json"
 Patterns = str | Sequence[str]
 
@@ -102,12 +106,63 @@ class Client:
         )
         return Follow(self._server, wanted, trouble)
 
+    def command(
+        self,
+        device: str,
+        command: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        expires_in: float | str | None = None,
+        key: str = "",
+        wait: bool = True,
+        tell: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> Outcome:
+        """Have a device do something, and wait for what becomes of it; ``tell`` hears of each change. Without ``wait``, what
+        the server made of it. It waits for its device for ``expires_in`` seconds, or a span such as ``5m``; 5 minutes
+        unless given. Since it has a ``key`` (yours, or a new one), it is given once however often this has to try.
+        """
+        asked = {
+            "device": device,
+            "command": command,
+            "parameters": dict(parameters or {}),
+            "expires_in": expires_in,
+            "idempotency_key": key or secrets.token_hex(16),
+        }
+        body = msgspec.json.encode(asked)
+        outcome = _outcome(self._server.insist(lambda: self._post("/commands", body, {"Content-Type": _JSON})))
+        tell(outcome)
+        return self.outcome(outcome, tell) if wait else outcome
+
+    def outcome(self, outcome: Outcome, tell: Callable[[Outcome], None] = lambda outcome: None) -> Outcome:
+        """Wait until a command comes to its end; ``tell`` hears of each change."""
+        path = f"/commands/{quote(outcome.id, safe='')}"
+        while not outcome.is_over:
+            time.sleep(_LOOK_SECONDS)
+            before, outcome = outcome, _outcome(self._server.insist(lambda: self.query(path)))
+            if (before.state, before.progress, before.message) != (outcome.state, outcome.progress, outcome.message):
+                tell(outcome)
+        return outcome
+
+    def check(self, device: str, command: str, parameters: Mapping[str, Any] | None = None) -> Checked:
+        """Only check a command: the errors that :meth:`command` would raise, and whether its device is there."""
+        asked = {"device": device, "command": command, "parameters": dict(parameters or {}), "dry_run": True}
+        answer = self._post("/commands", msgspec.json.encode(asked), {"Content-Type": _JSON})
+        return msgspec.convert(answer.data, Checked)
+
+    def cancel(self, command_id: str) -> Outcome:
+        """Take a command back that is still queued; :class:`sonde.errors.Conflict` if it is too late."""
+        return _outcome(self._post(f"/commands/{quote(command_id, safe='')}/cancel", b"", {}))
+
     def close(self) -> None:
         """Let go of connections that are kept for the next request."""
         self._server.close()
 
     def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         return self._server.ask("POST", path, body=body, headers=headers)
+
+
+def _outcome(answer: Answer) -> Outcome:
+    return msgspec.convert(answer.data, Outcome)
 
 
 def _plain(reading: Reading | Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,0 +1,32 @@
+"""The server that a command talks to: the one that runs on a data directory, or another."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sonde.assemble.ask import let_in
+from sonde.assemble.server import running
+from sonde.cli.options import bearer_token
+from sonde.client import Client
+from sonde.directory import DataDirectory
+
+Url = Annotated[
+    str, typer.Option(metavar="URL", envvar="SONDE_URL", show_envvar=False, help="Ask this server instead.")
+]
+TokenFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Token for --url; else the variable SONDE_TOKEN.")]
+
+
+@contextmanager
+def calling(data: Path, url: str, token_file: Path | None, agent: str, seconds: int) -> Iterator[Client]:
+    """A client of the server at ``url``, or of the one that runs on ``data``, which lets ``agent`` in for so many seconds."""
+    if url:
+        with Client(url, bearer_token(token_file)) as client:
+            yield client
+        return
+    directory = DataDirectory.open(data)
+    server = running(directory)
+    with let_in(directory, agent, seconds) as headers, Client(server.url, headers=headers) as client:
+        yield client
