@@ -288,3 +288,4 @@ class State:
     streams: Sequence[Stream]
     definitions: Sequence[Definition]
     commands: Sequence[Command] = ()  # all that are not over
+    marks: Sequence[Mark] = ()  # the newest of those that say what was set aside or purged

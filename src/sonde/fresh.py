@@ -15,8 +15,9 @@ from sonde.reading import Batch
 class Fresh:
     """The frame at ``offset``, or what is known of a stretch up to ``until`` that cannot be read (``lost`` says why).
 
-    ``series`` and ``quality`` are of each reading of ``batch``: the number that the feed gave its series, and how far its
-    value can be trusted by what its device's profile declares. ``entries`` are those that are no readings.
+    ``series`` and ``quality`` are of each reading of ``batch``: the number that the feed gave its series (-1: it is not shown
+    any more), and how far its value can be trusted by what its device's profile declares. ``entries`` are those that are no
+    readings.
     """
 
     partition: int

@@ -21,7 +21,7 @@ from sonde.reading import Reading
 _QUIET_SECONDS: Final = 30.0  # the server says something every five
 _MESSAGE_BYTES: Final = 64 << 20
 _FIRST_WAIT: Final = 0.2
-_LAST_WAIT: Final = 10.0
+_LAST_WAIT: Final = 3.0
 _GAPS: Final = 1000
 
 

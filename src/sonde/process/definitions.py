@@ -44,6 +44,7 @@ class Definitions:
         self.settings = Settings()
         self.set_at: dict[str, Micros] = {}  # log time, of each rule
         self.judged: dict[str, Judged] = {}  # how far each rule over windows was judged, at the start
+        self.floors: dict[str, Micros] = {}
         self._bodies: dict[tuple[str, str], tuple[Any, str]] = {}
         for definition in known:
             self._set(definition)
@@ -79,6 +80,8 @@ class Definitions:
                     self.set_at[definition.name] = definition.log_time
             case "profile":
                 self.profiles[definition.name] = msgspec.convert(definition.body, Profile)
+            case "floor":
+                self.floors[definition.name] = int(definition.body["before"])
             case "settings":
                 self.settings = msgspec.convert(definition.body, Settings)
             case "judged":

@@ -1,12 +1,15 @@
 """The live feed's end in the log: each frame opened once, as soon as it is there, and what is new in it told."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import numpy as np
+import pyarrow as pa
 import structlog
 
-from sonde.changes import Series
+from sonde.changes import Series, State
 from sonde.clock import Clock, Micros, SystemClock
 from sonde.errors import Damaged, Hold, NewerFormat, NotFound, Retry
 from sonde.frame import Opener, read_header
@@ -15,6 +18,7 @@ from sonde.ports import Identities, Log, Store
 from sonde.process.ahead import Ahead
 from sonde.process.dedupe import Dedupe
 from sonde.process.gather import Gatherer, Opened, Unread
+from sonde.process.hiding import Hiding
 from sonde.process.ledger import Tally
 from sonde.process.meaning import Meaning
 from sonde.process.recall import Recall
@@ -23,7 +27,6 @@ _log = structlog.get_logger()
 _IDLE_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 1.0
 _AT_ONCE: Final = 20_000  # readings told in one go
-_SET_ASIDE: Final = 100_000  # entries remembered as refused
 Tell = Callable[[Sequence[Fresh]], None]
 
 
@@ -54,7 +57,7 @@ class Following:
         self._heard = threading.Event()
         self._meaning = Meaning()
         self._ahead = Ahead(identities, stored)
-        self._set_aside: dict[tuple[int, int], None] = {}
+        self._hiding: dict[int, Hiding] = {}  # by partition
         self.id = log.id
         self.problem: str | None = None
 
@@ -74,7 +77,8 @@ class Following:
     def read(self, partition: int, offset: int, limit_bytes: int) -> Sequence[Fresh]:
         """See :meth:`sonde.ports.Feed.read`."""
         gatherer = self._gatherer(partition, offset, limit_bytes)
-        recall = Recall(self._ahead, partition, self._set_aside)
+        self._hiding.setdefault(partition, Hiding())
+        recall = Recall(self._ahead, partition, self._hiding[partition])
         found = gatherer.gather(0.0, float("-inf"), _AT_ONCE)
         if isinstance(found, Unread):
             return [_lost(partition, found)]
@@ -127,6 +131,7 @@ class Following:
         state = self._store().load()
         offset = next((p.offset for p in state.progress if p.log == self.id and p.partition == partition), 0)
         self._meaning.begin(state.definitions)
+        self._begin_to_hide(partition, state)
         self._ahead = Ahead(self._identities, self._stored)
         dedupe = Dedupe(self._ahead, partition, state.streams)
         gatherer = self._gatherer(partition, offset)
@@ -153,23 +158,34 @@ class Following:
     def _fresh(self, partition: int, frame: Opened, dedupe: Dedupe) -> Fresh:
         tally = Tally(partition)
         sifted = dedupe.sift([frame], tally)
-        for mark in tally.marks:
-            if mark.reason == "set_aside":
-                self._remember(mark.offset, mark.entry)
         entries = [entry for _, entry in sifted.entries]
+        hiding = self._hiding[partition]
         if not isinstance(dedupe, Recall):
+            hiding.note(tally.marks)
+            hiding.see(frame.offset, entries)
             self._meaning.apply(entries, frame.header.log_time)
+            hiding.floor = self._meaning.floor
         place = (partition, frame.offset, frame.offset + 1, frame.header.log_time)
         if not sifted.batches:
             return Fresh(*place, entries=entries)
         series, quality = self._meaning.of(sifted)
         batch = sifted.batches[0]
+        times = batch.columns.column("time").cast(pa.int64()).to_numpy()
+        hidden = hiding.hidden(frame.offset, series, times, self.series)
+        if hidden is not None:
+            series = np.where(hidden, np.int32(-1), series)
         return Fresh(*place, batch, series, quality, entries, batch.columns.nbytes)
 
-    def _remember(self, offset: int, entry: int) -> None:
-        while len(self._set_aside) >= _SET_ASIDE:
-            self._set_aside.pop(next(iter(self._set_aside)))
-        self._set_aside[offset, entry] = None
+    def _begin_to_hide(self, partition: int, state: State) -> None:
+        """Learn from the store what it does not show any more of what the log still holds."""
+        hiding = self._hiding[partition] = Hiding()
+        marks = [mark for mark in state.marks if mark.partition == partition]
+        hiding.note(reversed(marks))
+        for offset in sorted({mark.offset for mark in marks if mark.reason == "purged"}):
+            with contextlib.suppress(NotFound):  # cut, with all that came before it
+                (record, *_) = self._log.read(partition, offset, 1)
+                hiding.see(offset, self._opener.open(record.frame).body.entries)
+        hiding.floor = self._meaning.floor
 
 
 def _lost(partition: int, unread: Unread) -> Fresh:

@@ -33,6 +33,11 @@ class Meaning:
         """The series with a number that was given out."""
         return self._numbering.series[number]
 
+    @property
+    def floor(self) -> Micros | None:
+        """The moment before which no reading is kept."""
+        return self._definitions.floors.get("readings")
+
     def begin(self, definitions: Iterable[Definition]) -> None:
         """Put what a store knows in force, and nothing else."""
         with self._lock:

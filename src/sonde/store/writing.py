@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from sonde.changes import Alert, Changes, Definition, Happened, Newest, Progress, Purge, Series, State, Stream
+from sonde.changes import Alert, Changes, Definition, Happened, Mark, Newest, Progress, Purge, Series, State, Stream
 from sonde.clock import Micros
 from sonde.command import Command, command_of_row
 from sonde.errors import Conflict
@@ -108,6 +108,9 @@ def progress_of(cursor: Connection, log: str, partition: int) -> int:
     return int(rows[0][0]) if rows else 0
 
 
+_TAKEN_AWAY: Final = "where reason in ('set_aside', 'purged') order by \"offset\" desc, entry desc limit 10000"
+
+
 def read_state(cursor: Connection) -> State:
     """What a processor needs to go on, as ``cursor`` sees it."""
     series = fetch(cursor, f"select {columns_of(SERIES)} from store.series order by id")
@@ -127,6 +130,7 @@ def read_state(cursor: Connection) -> State:
         commands=[
             command_of_row(row) for row in _rows(cursor, "commands", f"where {NOT_OVER} order by accepted_at, id")
         ],
+        marks=[Mark(**row) for row in _rows(cursor, "marks", _TAKEN_AWAY)],
     )
 
 

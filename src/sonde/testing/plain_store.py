@@ -64,6 +64,7 @@ class PlainStore:
             streams=list(self.streams.values()),
             definitions=list(self.definitions.values()),
             commands=[command for command in self.commands.values() if not command.is_over],
+            marks=[mark for mark in self.marks if mark.reason in {"set_aside", "purged"}][::-1],
         )
 
     def commit(self, changes: Changes) -> None:

@@ -411,6 +411,18 @@ class StoreContract(SamplesContract, CommandsContract):
         store.commit(feed.step(streams=[Stream("n", "e", 2, 9, 90)]))
         assert [r["reason"] for r in rows_of(store, Gaps())] == ["lost"]
 
+    def test_the_state_names_what_was_set_aside_or_purged(self, store: Store) -> None:
+        """The newest first: whoever reads the log again has to leave it out."""
+        feed = Feed()
+        marks = [
+            Mark(0, 5, 1, "n", 2, "e", "set_aside", 7, 9, 30, START, "came before"),
+            Mark(0, 6, 0, "n", 2, "e", "lost", 7, 9, 30, START, "dropped"),
+            Mark(0, 7, 2, "", 0, "", "purged", 0, 0, 4, START, "device a"),
+        ]
+        for mark in marks:
+            store.commit(feed.step(marks=[mark]))
+        assert list(store.load().marks) == [marks[2], marks[0]]
+
     def test_definitions_are_set_and_removed(self, store: Store) -> None:
         feed = Feed()
         profile = {"device": "d", "metrics": {"co2": {"unit": "ppm"}}}

@@ -153,7 +153,7 @@ class CatchingUp:
         if fresh.series is None or "data" not in subscription.wanted.kinds:
             return np.zeros(0, np.intp)
         ids, inverse = np.unique(fresh.series, return_inverse=True)
-        wants = np.array([self._wants(subscription, number) for number in ids.tolist()], np.bool_)
+        wants = np.array([number >= 0 and self._wants(subscription, number) for number in ids.tolist()], np.bool_)
         return np.flatnonzero(wants[inverse])
 
     async def _give(self, subscription: Subscription, parcel: Parcel, fresh: Fresh, rows: Rows) -> None:

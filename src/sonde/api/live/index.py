@@ -43,7 +43,7 @@ class Index:
         if not self._groups or not len(series):
             return np.zeros(0, np.intp)
         self._learn(int(series.max()) + 1)
-        return np.flatnonzero(self._wanted[series])
+        return np.flatnonzero(self._wanted[series] & (series >= 0))
 
     def named(self, series: Series) -> Sequence[Group]:
         """Who wants a series that the feed knows, by its names; ``id`` is another's number."""
