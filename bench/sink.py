@@ -30,8 +30,9 @@ from sonde.sink import forms
 from sonde.sink.limits import Limits
 from sonde.sink.sink import Sink
 from sonde.token import Token
-from sonde.transport.guard import Guard, serve
+from sonde.transport.guard import Guard
 from sonde.transport.http import TelemetryApp
+from sonde.transport.serving import serve
 
 NOW: Final = 1_767_225_600 * SECOND
 LIMITS: Final = Limits()

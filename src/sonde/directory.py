@@ -10,7 +10,8 @@
     control.db          tokens, sign-in sessions
     log/                segments, a folder a partition
     store/              sonde.duckdb, parts/, checkpoints/, identities.db
-    node/               outbox.db and its key ring
+    tls/                authority.pem and its key, server.pem
+    node/               outbox.db and its key ring; what joining a sink brought
     server.json         where the running server listens
 """
 
@@ -46,7 +47,8 @@ class DataDirectory:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         _refuse_unfinished(path)
         if not (path / "FORMAT").exists():
-            strangers = sorted(p.name for p in path.iterdir() if p.name not in {"lock", "config.ini", "lost+found"})
+            ours = {"lock", "config.ini", "lost+found", "tls"}
+            strangers = sorted(p.name for p in path.iterdir() if p.name not in ours)
             if strangers:
                 raise Hold(
                     f"{path} is not a data directory of Sonde: it holds {strangers[0]} and no FORMAT",
@@ -97,6 +99,39 @@ class DataDirectory:
     @property
     def node(self) -> Path:
         return self.path / "node"
+
+    @property
+    def tls(self) -> Path:
+        return self.path / "tls"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate of the private authority."""
+        return self.tls / "authority.pem"
+
+    @property
+    def authority_key(self) -> Path:
+        return self.tls / "authority.key"
+
+    @property
+    def certificate(self) -> Path:
+        """What the listener shows, and its key."""
+        return self.tls / "server.pem"
+
+    @property
+    def joined(self) -> Path:
+        """The sink that a node belongs to, and the node's token."""
+        return self.node / "joined.json"
+
+    @property
+    def node_authority(self) -> Path:
+        """The authority of the sink that a node belongs to."""
+        return self.node / "authority.pem"
+
+    @property
+    def node_identity(self) -> Path:
+        """A node's own certificate and key."""
+        return self.node / "identity.pem"
 
     @property
     def server(self) -> Path:

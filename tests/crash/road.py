@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
+from tests.certificates import trusting
+
 START_TIME = 1_790_000_000_000_000
 
 
@@ -35,13 +37,15 @@ def free_port() -> int:
 
 
 class Up:
-    """``sonde up`` on one data directory and port, started and killed as often as a test likes."""
+    """``sonde up`` on one data directory and port, started and killed as often as a test likes. With ``tls`` it speaks https,
+    with certificates of its own."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, tls: bool = False) -> None:
         self.data = directory / "data"
         self.port = free_port()
         self.output = directory / "up.log"
         self._options = options
+        self.tls = tls
         self._process: subprocess.Popen[bytes] | None = None
         self.token = ""
 
@@ -56,6 +60,9 @@ class Up:
 
     def start(self, lines: IO[bytes] | None = None) -> None:
         """``lines`` takes what it prints instead of ``output``."""
+        if self.tls and not (self.data / "tls").exists():
+            made = self.command("init", "--tls")
+            assert made.returncode == 0, made.stderr
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(self._command(), stdout=lines or output, stderr=subprocess.STDOUT)
         wait_for(self._ready, "sonde up answering again (I4)")
@@ -150,8 +157,24 @@ class Up:
         finally:
             connection.close()
 
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def ca(self) -> Path:
+        """The authority to trust."""
+        return self.data / "tls" / "authority.pem"
+
     def connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        if not self.tls:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=trusting(self.ca))
+
+    def connect(self, seconds: float = 20) -> socket.socket:
+        """A bare connection, behind its handshake."""
+        plain = socket.create_connection(("127.0.0.1", self.port), seconds)
+        return trusting(self.ca).wrap_socket(plain, server_hostname="127.0.0.1") if self.tls else plain
 
     def sql(self, text: str) -> list[list[Any]]:
         status, body = self.request("POST", "/sql", json.dumps({"sql": text}).encode(), JSON)

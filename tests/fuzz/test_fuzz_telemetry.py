@@ -35,8 +35,8 @@ from sonde.sink.limits import Limits
 from sonde.sink.sink import Sink
 from sonde.sink.streams import check_entries, check_stream
 from sonde.token import Token
-from sonde.transport.guard import serve
 from sonde.transport.http import TelemetryApp
+from sonde.transport.serving import serve
 
 NOW: Final = 1_767_225_600 * SECOND
 LIMITS: Final = Limits(decompressed_bytes=1 << 20, readings=1_000)

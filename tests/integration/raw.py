@@ -15,7 +15,7 @@ def head(up: Up, length: int | str | None, *more: str, method: str = "POST", pat
 
 @contextlib.contextmanager
 def raw(up: Up) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", up.port), 20) as connection:
+    with up.connect() as connection:
         yield connection
 
 

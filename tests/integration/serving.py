@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import uvloop
 
-from sonde.transport.guard import Server
+from sonde.transport.serving import Server
 from tests.crash.road import wait_for
 
 

@@ -31,8 +31,9 @@ from sonde.reading import Batch, Reading, encode
 from sonde.sink.limits import Limits
 from sonde.sink.sink import Sink
 from sonde.token import Token
-from sonde.transport.guard import Guard, Server, serve
+from sonde.transport.guard import Guard
 from sonde.transport.http import App, Receive, Scope, Send, TelemetryApp
+from sonde.transport.serving import Server, serve
 from sonde.transport.tls import ClientTls, server_context
 from sonde.transport.uplink_wire import HttpWire
 from tests.certificates import Authorities, trusting

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from sonde.metrics import Metrics
-from sonde.transport.guard import Guard, Server, serve
+from sonde.transport.guard import Guard
 from sonde.transport.http import CERTIFICATE, Receive, Scope, Send
+from sonde.transport.serving import Server, serve
 from sonde.transport.tls import ClientTls, server_context
 from tests.certificates import Authorities, long_ago, trusting
 from tests.crash.road import wait_for

@@ -18,9 +18,11 @@ TIMES = ("--set", "server.header_timeout=1s", "--set", "server.body_timeout=2s")
 GOOD = b'{"device": "d", "metric": "m", "value": 1}'
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    with Up(tmp_path_factory.mktemp("clients"), "--no-host", "--no-simulator", *TIMES) as running:
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def up(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with Up(
+        tmp_path_factory.mktemp("clients"), "--no-host", "--no-simulator", *TIMES, tls=request.param == "tls"
+    ) as running:
         yield running
         assert running.stop() == 0
 
@@ -92,9 +94,10 @@ def test_a_client_that_never_reads(up: Up) -> None:
 
 def test_three_hundred_slow_ones_harm_nobody(up: Up) -> None:
     with contextlib.ExitStack() as stack:
-        slow = [stack.enter_context(raw(up)) for _ in range(300)]
-        for i, connection in enumerate(slow):
-            connection.sendall(head(up, 1000)[: 40 + i] if i % 2 else head(up, 1000) + b"[")
+        slow = []
+        for i in range(300):
+            slow.append(stack.enter_context(raw(up)))
+            slow[-1].sendall(head(up, 1000)[: 40 + i] if i % 2 else head(up, 1000) + b"[")
         begun = time.monotonic()
         for _ in range(20):
             assert up.request("POST", "/telemetry", GOOD, JSON)[0] == 202

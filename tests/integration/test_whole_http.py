@@ -17,9 +17,11 @@ TIMES = ("--set", "server.header_timeout=1s", "--set", "server.body_timeout=2s")
 GOOD = b'{"device": "d", "metric": "m", "value": 1}'
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    with Up(tmp_path_factory.mktemp("http"), "--no-host", "--no-simulator", *TIMES) as running:
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def up(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with Up(
+        tmp_path_factory.mktemp("http"), "--no-host", "--no-simulator", *TIMES, tls=request.param == "tls"
+    ) as running:
         yield running
         assert "Traceback" not in running.said(), running.said()[-3000:]
         assert running.stop() == 0

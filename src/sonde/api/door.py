@@ -28,6 +28,9 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+STRICT: Final = f"max-age={30 * 86_400}"
+"""For names that are reached through TLS: browsers keep to it for 30 days, so that turning TLS off again locks nobody out for
+long. Never for names of this machine, where other programs listen too."""
 _log = structlog.get_logger()
 
 
@@ -89,7 +92,7 @@ def is_ours(server: str, host: str, hosts: Collection[str]) -> bool:
     if not _is_loopback(server):
         return True
     name = _name(host)
-    return name == "localhost" or name.endswith(".localhost") or _is_loopback(name) or name in hosts
+    return _is_local(name) or name in hosts
 
 
 class _Response:
@@ -97,6 +100,7 @@ class _Response:
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._head_only = scope["method"] == "HEAD"
+        self._strict = scope["scheme"] == "https" and not _is_local(_name(Headers(scope=scope).get("host", "")))
         self._send = send
         self.started = False
 
@@ -106,6 +110,8 @@ class _Response:
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
+            if self._strict:
+                headers.setdefault("Strict-Transport-Security", STRICT)
         elif self._head_only and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
@@ -124,6 +130,10 @@ def _name(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def _is_local(name: str) -> bool:
+    return name == "localhost" or name.endswith(".localhost") or _is_loopback(name)
 
 
 def _is_loopback(name: str) -> bool:

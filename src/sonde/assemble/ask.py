@@ -30,7 +30,7 @@ def ask_remote(remote: Remote, text: str) -> pa.Table:
 def ask_running(directory: DataDirectory, server: Running, text: str) -> pa.Table:
     """The rows that the server of this directory answers."""
     with let_in(directory, "sonde sql", _SECONDS) as headers:
-        return ask_remote(Remote(server.url, headers), text)
+        return ask_remote(Remote(server.url, headers, server.tls()), text)
 
 
 @contextmanager

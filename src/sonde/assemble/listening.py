@@ -1,6 +1,7 @@
 """The HTTP server in a thread of its own."""
 
 import asyncio
+import ssl
 import threading
 from typing import Final
 
@@ -9,9 +10,11 @@ import uvloop
 
 from sonde.config.sections import Server as ServerSettings
 from sonde.errors import Hold
+from sonde.metrics import Metrics
 from sonde.ports import Live
-from sonde.transport.guard import Guard, serve
+from sonde.transport.guard import Guard
 from sonde.transport.http import App
+from sonde.transport.serving import serve
 
 _log = structlog.get_logger()
 GRACE_SECONDS: Final = 4
@@ -22,15 +25,25 @@ _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # wh
 class Listening:
     """Listens from the start; serves from :meth:`start` to :meth:`stop`. ``loop`` is where requests run."""
 
-    def __init__(self, app: App, settings: ServerSettings, live: Live | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        settings: ServerSettings,
+        live: Live | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        handshake_seconds: float = 10.0,
+        metrics: Metrics | None = None,
+    ) -> None:
         guard = Guard(
+            handshake_seconds=handshake_seconds,
             header_seconds=settings.header_timeout,
             body_seconds=settings.body_timeout,
             connections=settings.max_connections,
             grace_seconds=GRACE_SECONDS,
         )
         self.loop = uvloop.new_event_loop()
-        self._server = serve(app, settings.host, settings.port, guard=guard, live=live)
+        self._server = serve(app, settings.host, settings.port, guard=guard, tls=tls, live=live, metrics=metrics)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self.failure: BaseException | None = None
 
@@ -43,6 +56,10 @@ class Listening:
     @property
     def connections(self) -> int:
         return self._server.connections
+
+    def show(self, tls: ssl.SSLContext) -> None:
+        """From now on, to connections that come."""
+        self._server.tls = tls
 
     def start(self) -> None:
         """Returns when requests are answered."""

@@ -3,11 +3,13 @@
 import http.client
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from sonde.directory import DataDirectory
 from sonde.errors import (
     Conflict,
     Forbidden,
@@ -21,6 +23,9 @@ from sonde.errors import (
     Unauthenticated,
     Unsupported,
 )
+from sonde.transport.tls import ClientTls, explain
+
+__all__ = ["ClientTls", "Remote", "client_tls"]
 
 TIMEOUT: Final = 60.0
 _ERRORS: Final[Mapping[int, type[SondeError]]] = {
@@ -37,30 +42,46 @@ _ERRORS: Final[Mapping[int, type[SondeError]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A server at ``url``; ``headers`` say who asks."""
+    """A server at ``url``; ``headers`` say who asks. ``tls`` is what is trusted where the address is https; None: the
+    authorities of the system."""
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
+    tls: ClientTls | None = None
 
     def post(self, path: str, body: bytes, accept: str) -> bytes:
         """The body of the answer; the error of Sonde that its status stands for, or :class:`Retry` if nobody answers."""
         parts = urlsplit(self.url)
-        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-        if parts.scheme not in kinds or not parts.hostname:
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Hold(f"{self.url!r} is not the address of a server", hint="It looks like http://127.0.0.1:8000")
-        connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=TIMEOUT)
+        connection = self._connection(parts.scheme, parts.hostname, parts.port)
         try:
             headers = {"Content-Type": "application/json", "Accept": accept, **self.headers}
             connection.request("POST", parts.path.rstrip("/") + path, body, headers)
             answer = connection.getresponse()
             content: bytes = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            raise Retry(f"{self.url} does not answer ({error})", hint="Is the server running?") from None
+            explained = explain(error, self.url) if parts.scheme == "https" else None
+            raise explained or Retry(f"{self.url} does not answer ({error})", hint="Is the server running?") from None
         finally:
             connection.close()
         if answer.status != 200:
             raise _error(answer.status, content)
         return content
+
+    def _connection(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+        if scheme == "http":
+            return http.client.HTTPConnection(host, port, timeout=TIMEOUT)
+        context = (self.tls or ClientTls()).context()
+        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=context)
+
+
+def client_tls(url: str, ca: Path | None, data: Path) -> ClientTls | None:
+    """What to trust for a server at ``url``: ``ca``, else the private authority of the data directory; None if neither is
+    there, or TLS is not spoken. :class:`Hold` if the file cannot be used."""
+    own = DataDirectory(data).authority
+    named = ca or (own if own.exists() else None)
+    return ClientTls(named) if url.startswith("https:") and named else None
 
 
 class _Problem(msgspec.Struct):

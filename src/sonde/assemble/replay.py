@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sonde.assemble.certificates import write_identity
 from sonde.assemble.keys import open_ring
 from sonde.assemble.server import running
 from sonde.assemble.tokens import open_people
@@ -20,6 +21,7 @@ from sonde.node.replay_run import replay as run_replay
 from sonde.node.sensors.replay import ReplayOptions, ReplaySource
 from sonde.people import People
 from sonde.token import Token
+from sonde.transport.tls import ClientTls
 from sonde.transport.uplink_wire import HttpWire
 
 __all__ = ["Progress", "ReplayOptions", "Sink", "Summary", "local_sink", "replay_files"]
@@ -35,16 +37,20 @@ class Sink:
     url: str
     token: str
     folder: Path | None = None
+    tls: ClientTls | None = None
 
 
 @contextmanager
 def local_sink(directory: DataDirectory) -> Iterator[Sink]:
     """The server that runs on a data directory, with a token of the node ``replay`` that ends with the replay."""
     server = running(directory)
+    folder = directory.path / NODE
     with open_people(directory) as people:
         token = _token(people)
         try:
-            yield Sink(server.url, token.text, directory.path / NODE)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            identity = write_identity(directory, folder / "identity.pem", NODE, token.digest)
+            yield Sink(server.url, token.text, folder, server.tls(identity))
         finally:
             people.revoke_token(token.id)
 
@@ -63,7 +69,7 @@ def replay_files(
         folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / f"{source.epoch}.db"
         outbox = SqliteOutbox(path, open_ring(folder / "keys.json", ()), epoch=source.epoch)
-        wire = HttpWire(sink.url, sink.token)
+        wire = HttpWire(sink.url, sink.token, tls=sink.tls)
         try:
             summary = run_replay(source, outbox, wire, speed=options.speed, on_progress=on_progress, stop=stop)
         finally:

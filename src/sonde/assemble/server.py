@@ -1,6 +1,7 @@
 """Where the running server of a data directory listens: its ``server.json``."""
 
 import os
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -8,25 +9,31 @@ import msgspec
 from sonde.directory import DataDirectory
 from sonde.errors import Hold
 from sonde.files import write_file
+from sonde.transport.tls import ClientTls
 
 SIGN_IN: Final = "/sign-in"
 COOKIE: Final = "sonde_session"
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A server that runs: where it listens, and its process."""
+    """A server that runs: where it listens, its process, and the file with the certificate that it shows, if it does."""
 
     url: str
     pid: int
+    certificate: str = ""
+
+    def tls(self, identity: Path | None = None) -> ClientTls | None:
+        """What commands on the same machine trust: exactly that certificate, whatever names it is for."""
+        return ClientTls(Path(self.certificate), identity, exact=True) if self.certificate else None
 
     def sign_in_url(self, secret: str) -> str:
         """The address that signs a browser in, once."""
         return f"{self.url}{SIGN_IN}?link={secret}"
 
 
-def announce(directory: DataDirectory, url: str) -> Running:
-    """Write down that this process listens at ``url``."""
-    here = Running(url, os.getpid())
+def announce(directory: DataDirectory, url: str, certificate: Path | None = None) -> Running:
+    """Write down that this process listens at ``url``, and shows ``certificate``."""
+    here = Running(url, os.getpid(), str(certificate.absolute()) if certificate else "")
     write_file(directory.server, msgspec.json.encode(here), mode=0o600)
     return here
 

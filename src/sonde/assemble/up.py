@@ -22,6 +22,7 @@ from sonde.api.live.entrance import Entrance
 from sonde.assemble.acts import note_in
 from sonde.assemble.anchors import Anchoring
 from sonde.assemble.asked import AskedStore
+from sonde.assemble.certificates import server_files
 from sonde.assemble.counted import level, total
 from sonde.assemble.edge import Edge
 from sonde.assemble.keys import again, check_ring, log_ring
@@ -32,6 +33,7 @@ from sonde.assemble.retention import Retention, policy_of
 from sonde.assemble.ring_watch import RingWatch
 from sonde.assemble.sensors import SIMULATED, specs
 from sonde.assemble.server import announce, withdraw
+from sonde.assemble.server_tls import ServerTls
 from sonde.assemble.storage import Storage
 from sonde.clock import SECOND, Micros, SystemClock
 from sonde.config import Loaded, Settings, as_rows
@@ -86,8 +88,16 @@ class Up:
         self._audit = SqliteAuditTrail(directory.control)
         undo.callback(self._audit.close)
         self._access = Access(
-            self._control, clock, anonymous=frozenset(settings.auth.anonymous_scopes), metrics=metrics
+            self._control,
+            clock,
+            anonymous=frozenset(settings.auth.anonymous_scopes),
+            certified=settings.tls.require_client,
+            metrics=metrics,
         )
+        files = server_files(directory, settings)
+        noted = partial(note_in, self._audit)
+        self._tls = ServerTls(directory, files, clock, metrics, noted) if files else None
+        self._certificate = files.certificate if files else None
         self._storage = Storage(directory, settings, ring, metrics, clock)
         undo.callback(self._storage.stop, _STORE_SECONDS)
         check_ring(ring.now, self._storage.log, directory.keys)
@@ -146,7 +156,14 @@ class Up:
             run_command=commands_of(self._dispatcher),
         )
         proxies = Proxies(settings.server.trusted_proxies)
-        self._listening = Listening(Forwarded(app, proxies), settings.server, ForwardedLive(self._entrance, proxies))
+        self._listening = Listening(
+            Forwarded(app, proxies),
+            settings.server,
+            ForwardedLive(self._entrance, proxies),
+            tls=self._tls.context if self._tls else None,
+            handshake_seconds=settings.tls.handshake_timeout,
+            metrics=metrics,
+        )
         self._anchoring = Anchoring(self._audit, self._sink, self._listening.loop, clock)
         here = loaded.file.parent if loaded.file else Path()
         wire = MemoryWire(self._sink, _LOCAL, self._listening.loop)
@@ -202,7 +219,7 @@ class Up:
             outbox=self._edge.lanes(),
             sensors=self._edge.sensors(),
             problems=tuple(self._problems(lag)),
-            warnings=tuple(self._retention.warnings()),
+            warnings=(*self._retention.warnings(), *(self._tls.warnings() if self._tls else ())),
         )
 
     def stop(self) -> bool:
@@ -234,7 +251,8 @@ class Up:
         behind = [f"the store is {lag:.0f} s behind the log"] if lag > _LAG_SECONDS else []
         found = (self._log.problem, self._anchoring.problem, self._ring_watch.problem, self._dispatcher.problem)
         log = [problem for problem in found if problem]
-        return [*log, *self._storage.problems(), *behind, *self._edge.problems()]
+        tls = self._tls.problems() if self._tls else []
+        return [*log, *self._storage.problems(), *behind, *tls, *self._edge.problems()]
 
     def _read_ring(self, loaded: Loaded) -> KeyRing:
         """The key ring as it is said now; :class:`Hold` if it cannot be used with this log."""
@@ -245,7 +263,7 @@ class Up:
 
     def _try_to_announce(self) -> None:
         try:
-            announce(self.directory, self.url)
+            announce(self.directory, self.url, self._certificate)
             self._announced = True
         except OSError as error:  # where readings cannot be written this cannot either; commands find us later
             if not self._begun:
@@ -255,6 +273,8 @@ class Up:
         while not self._stop_watching.wait(1.0):
             self._log.look()
             self._anchoring.look()
+            if self._tls is not None and self._tls.look():
+                self._listening.show(self._tls.context)
             if not self._announced:
                 self._try_to_announce()
             self.metrics.disk_free.set(self._log.free)

@@ -27,6 +27,7 @@ VERBS: Final[Mapping[str, str]] = {
     "token": "Who may do what: create, list, revoke, link.",
     "session": "Who is signed in: list, revoke.",
     "audit": "Who did what: show, verify.",
+    "cert": "Certificates: show, renew.",
     "log": "The log itself: verify, tail, export.",
     "keys": "The keys that seal: list, add, rotate, retire.",
     "outbox": "What waits in a node: list, retry.",

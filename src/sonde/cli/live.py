@@ -59,7 +59,9 @@ class NodeTable(_Rates):
 
 
 def _problems(status: Status) -> list[RenderableType]:
-    return [Text.assemble(("  ! ", "bold yellow"), (problem, "yellow")) for problem in status.problems]
+    return [
+        Text.assemble(("  ! ", "bold yellow"), (problem, "yellow")) for problem in (*status.problems, *status.warnings)
+    ]
 
 
 def _columns(count: int) -> Table:

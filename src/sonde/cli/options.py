@@ -24,6 +24,16 @@ Config = Annotated[
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set one setting; may be repeated.")
 ]
+Ca = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        metavar="FILE",
+        envvar="SONDE_CA",
+        show_envvar=False,
+        help="Authority to trust for --url; else that of the data directory, else those of the system.",
+    ),
+]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain lines, as when the output is no terminal.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

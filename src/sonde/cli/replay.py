@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from sonde.assemble.remote import ClientTls, client_tls
 from sonde.assemble.replay import Progress, ReplayOptions, Sink, Summary, local_sink, replay_files
-from sonde.cli.options import DEFAULT_DATA, Data, bearer_token
+from sonde.cli.options import DEFAULT_DATA, Ca, Data, bearer_token
 from sonde.cli.progress import progress_bar
 from sonde.cli.running import Stop
 from sonde.cli.terminal import done, is_live, note, warn
@@ -34,6 +35,7 @@ def replay(
     loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end, for ever.")] = False,
     url: Annotated[str, typer.Option(metavar="URL", help="Another sink, with the token in SONDE_TOKEN.")] = "",
     token_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Token for --url.")] = None,
+    ca: Ca = None,
 ) -> None:
     """Send CSV or Parquet files as telemetry, through a node, to the server that runs on the data directory.
 
@@ -52,7 +54,11 @@ def replay(
         loop=loop,
     )
     stop = Stop()
-    target = nullcontext(_remote(url, token_file)) if url else local_sink(DataDirectory.open(data))
+    target = (
+        nullcontext(_remote(url, token_file, client_tls(url, ca, data)))
+        if url
+        else local_sink(DataDirectory.open(data))
+    )
     with target as sink, progress_bar("sending", counts="rows") as report:
         said: set[str] = set()
 
@@ -73,11 +79,11 @@ def _speed(text: str) -> float:
         raise Invalid(Problem(None, "--speed", f"{text!r} {error}")) from None
 
 
-def _remote(url: str, token_file: Path | None) -> Sink:
+def _remote(url: str, token_file: Path | None, tls: ClientTls | None) -> Sink:
     token = bearer_token(token_file)
     if not token:
         raise Hold("there is no token for --url", hint="Put a node's token into SONDE_TOKEN, or name --token-file")
-    return Sink(url, token)
+    return Sink(url, token, tls=tls)
 
 
 def _print(summary: Summary) -> None:

@@ -118,4 +118,5 @@ def _figures(status: Status) -> dict[str, Any]:
         "alerts_firing": status.alerts_firing,
         "waiting": sum(lane.readings for lane in status.outbox),
     }
-    return {**figures, **({"problems": "; ".join(status.problems)} if status.problems else {})}
+    said = [*status.problems, *status.warnings]
+    return {**figures, **({"problems": "; ".join(said)} if said else {})}

@@ -10,9 +10,9 @@ import typer
 
 from sonde.assemble.ask import ask_remote, ask_running
 from sonde.assemble.formats import BINARY, FORMATS, cells
-from sonde.assemble.remote import Remote
+from sonde.assemble.remote import Remote, client_tls
 from sonde.assemble.server import find_running
-from sonde.cli.options import DEFAULT_DATA, Data, bearer_token
+from sonde.cli.options import DEFAULT_DATA, Ca, Data, bearer_token
 from sonde.cli.tables import print_columns
 from sonde.cli.terminal import note
 from sonde.directory import DataDirectory
@@ -39,6 +39,7 @@ def sql(
     token_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Token for --url; else the variable SONDE_TOKEN.")
     ] = None,
+    ca: Ca = None,
     format_: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.TABLE,
 ) -> None:
     """Ask in SQL, over the views readings, windows, alerts, devices and gaps.
@@ -49,7 +50,11 @@ def sql(
         raise Hold(
             f"{format_} is no text for a terminal", hint=f"Send it to a file: … --format {format_} > rows.{format_}"
         )
-    rows = ask_remote(Remote(url, _bearer(token_file)), query) if url else _ask_here(data, query)
+    rows = (
+        ask_remote(Remote(url, _bearer(token_file), client_tls(url, ca, data)), query)
+        if url
+        else _ask_here(data, query)
+    )
     if format_ == Format.TABLE:
         print_columns(rows.column_names, cells(rows))
         note(f"{rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}")

@@ -12,7 +12,9 @@ from sonde.config.model import NAMED, default_sections, fields
 from sonde.config.older import names
 from sonde.errors import Hold
 
-OTHER_VARIABLES: Final = frozenset({"SONDE_DATA", "SONDE_CONFIG", "SONDE_TOKEN", "SONDE_TOKEN_FILE", "SONDE_URL"})
+OTHER_VARIABLES: Final = frozenset(
+    {"SONDE_DATA", "SONDE_CONFIG", "SONDE_TOKEN", "SONDE_TOKEN_FILE", "SONDE_URL", "SONDE_CA"}
+)
 """Variables that the commands read and that are no settings."""
 
 # Kubernetes puts these into every container beside a service called sonde.

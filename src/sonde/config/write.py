@@ -3,8 +3,9 @@
 import base64
 import secrets
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from sonde.config.key import Section, example, is_secret, kind_text, older, value_text
@@ -22,6 +23,7 @@ _HEAD: Final = """\
 # `sonde config check` says what is wrong, `sonde config show` what is in force and where it came from.
 """
 
+_NONE: Final[Mapping[tuple[str, str], str]] = MappingProxyType({})
 _GENERATED: Final = {("log", "encryption_key"), ("node", "encryption_key")}
 
 
@@ -73,9 +75,9 @@ def _secret_names() -> set[str]:
     return found
 
 
-def as_file() -> str:
-    """A commented ``config.ini`` with every setting and fresh secrets."""
-    return _HEAD + "".join(_section_text(*section) for section in _sections())
+def as_file(given: Mapping[tuple[str, str], str] = _NONE) -> str:
+    """A commented ``config.ini`` with every setting and fresh secrets; ``given`` are values by section and key."""
+    return _HEAD + "".join(_section_text(section, keys, given) for section, keys in _sections())
 
 
 def as_rows(loaded: Loaded) -> Iterator[Row]:
@@ -106,7 +108,7 @@ def _sections() -> list[tuple[str, dict[str, str]]]:
     return [*((section, {}) for section in SECTIONS), *named]
 
 
-def _section_text(section: str, keys: dict[str, str]) -> str:
+def _section_text(section: str, keys: dict[str, str], given: Mapping[tuple[str, str], str]) -> str:
     cls = section_class(section)
     assert cls is not None
     lines = ["", "", *_comment(_described(cls)), f"[{section}]"]
@@ -114,7 +116,9 @@ def _section_text(section: str, keys: dict[str, str]) -> str:
         value = keys.get(key, value_text(info, info.default))
         such = f", such as {example(info)}" if example(info) else ""
         lines += ["", *_comment(f"{info.description} ({kind_text(info)}{such})".replace("\\", ""))]
-        if (section, key) in _GENERATED:
+        if (section, key) in given:
+            lines.append(f"{key} = {given[section, key]}")
+        elif (section, key) in _GENERATED:
             lines.append(f"{key} = {new_key()}")
         else:
             lines.append(f";{key} = {value}".rstrip())

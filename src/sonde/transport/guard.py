@@ -1,35 +1,24 @@
-"""An HTTP server that a slow, greedy or clumsy client cannot harm: uvicorn, with the limits that it lacks.
+"""A connection that a slow, greedy or clumsy client cannot harm: uvicorn's, with the limits that it lacks.
 
 Times are deadlines: a byte now and then does not move them. One look at all connections every half second costs less
 than a timer for each request.
 """
 
 import asyncio
-import contextlib
-import socket
-import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from sonde.errors import Hold
 from sonde.metrics import Metrics
-from sonde.ports import Live
 from sonde.problem import MEDIA_TYPE, problem_json
 from sonde.transport.cycle import Cycle
-from sonde.transport.handshake import Handshakes, credential_of
-from sonde.transport.http import CERTIFICATE, App
-from sonde.transport.websocket import WebSocket
+from sonde.transport.http import CERTIFICATE
+from sonde.transport.secured import credential_of
 
 Waiting: TypeAlias = Literal["headers", "body", "an answer to be read", "another request"]
-
-_TICKS: Final = 5  # of uvicorn's tenth of a second, between two looks at the connections
-_BACKLOG: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +96,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """A client that has said all it will say still wants its answer."""
         asked = self.cycle is not None and not self.cycle.response_complete and not self._began
-        if asked and self.scheme == "http":
+        if asked:
             self.cycle.keep_alive = False
             return True
         return False
@@ -228,140 +217,3 @@ class GuardedProtocol(HttpToolsProtocol):
     def _stop(self, status: int, why: str) -> None:
         self._refusal = status, why
         raise _Refused
-
-
-class Server(uvicorn.Server):
-    """A server that listens already, and runs with :meth:`run_until_stopped`. It leaves signals to its caller.
-
-    With ``tls`` it speaks TLS, and nothing else; another context may be put there at any time, for connections to come.
-    """
-
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        listener: socket.socket,
-        guard: Guard,
-        tls: ssl.SSLContext | None = None,
-        metrics: Metrics | None = None,
-    ) -> None:
-        super().__init__(config)
-        self.tls = tls
-        self._listener = listener
-        self._guard = guard
-        self._metrics = metrics or Metrics()
-        self.host, self.port = listener.getsockname()[:2]
-
-    @property
-    def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}"
-
-    @property
-    def connections(self) -> int:
-        """How many are open."""
-        return len(self.server_state.connections)
-
-    async def run_until_stopped(self) -> None:
-        """Serve until :meth:`stop`; then finish the requests under way, for as long as the guard allows."""
-        await self.serve(sockets=[self._listener])
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        if self.tls is None:
-            await super().startup(sockets)
-            return
-        await super().startup([])
-        guard = self._guard
-        handshakes = Handshakes(
-            self._listener,
-            lambda: cast(ssl.SSLContext, self.tls),
-            self.connection,
-            seconds=guard.handshake_seconds,
-            most=guard.connections,
-            metrics=self._metrics,
-        )
-        self.servers = [cast(asyncio.Server, handshakes)]
-
-    def stop(self) -> None:
-        """Take no more connections, and end. Safe from a signal handler and from any thread."""
-        self.should_exit = True
-
-    def connection(self) -> asyncio.Protocol:
-        """A connection of this server without a socket, for tests and benchmarks."""
-        if not self.config.loaded:
-            self.config.load()
-        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state={}, _loop=asyncio.get_running_loop()
-        )
-        return made
-
-    def close(self) -> None:
-        """Stop listening, if the server never ran."""
-        self._listener.close()
-
-    async def on_tick(self, counter: int) -> bool:
-        if counter % _TICKS == 0:
-            now = asyncio.get_running_loop().time()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, GuardedProtocol | WebSocket):
-                    connection.overdue(now)
-        return await super().on_tick(counter)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-_GUARD: Final = Guard()
-
-
-def serve(
-    app: App,
-    host: str,
-    port: int,
-    *,
-    guard: Guard = _GUARD,
-    tls: ssl.SSLContext | None = None,
-    live: Live | None = None,
-    metrics: Metrics | None = None,
-    **options: Any,
-) -> Server:
-    """A server for ``app`` that listens at once; port 0 takes a free one. WebSockets go to ``live``. ``options`` are
-    uvicorn's. :class:`Hold` if nobody can listen there."""
-    config = uvicorn.Config(
-        app,
-        **{
-            "http": partial(GuardedProtocol, guard=guard),
-            "ws": "none" if live is None else partial(WebSocket, live=live),
-            "lifespan": "off",
-            "log_config": None,
-            "access_log": False,
-            "server_header": False,
-            "proxy_headers": False,
-            "timeout_graceful_shutdown": guard.grace_seconds,
-            "backlog": _BACKLOG,
-            **options,
-        },
-    )
-    return Server(config, _listen(host, port), guard, tls, metrics)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(_BACKLOG)
-            listener.setblocking(False)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        raise Hold(
-            f"cannot listen at {host} port {port} ({error.strerror or error})",
-            hint="Name another with --host and --port, or stop the program that is there",
-        ) from None
-    return listener

@@ -26,7 +26,7 @@ def health(parts: PartsOf) -> Response:
         msgspec.json.encode(
             {
                 "status": "degraded" if problems else "ok",
-                "message": "; ".join(problems) or "Taking readings in and answering questions",
+                "message": "; ".join((*problems, *status.warnings)) or "Taking readings in and answering questions",
                 "active_connections": status.connections,
             }
         )
