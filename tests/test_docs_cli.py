@@ -19,9 +19,8 @@ def commands() -> dict[str, Any]:
     for verb in VERBS:
         command = get_command(importlib.import_module(f"sonde.cli.{verb}").app)
         inside = getattr(command, "commands", None)
-        if inside:
-            found.update({f"sonde {verb} {name}": sub for name, sub in inside.items()})
-        else:
+        found.update({f"sonde {verb} {name}": sub for name, sub in (inside or {}).items()})
+        if not inside or command.invoke_without_command:
             found[f"sonde {verb}"] = command
     return found
 

@@ -128,7 +128,7 @@ class Access:
         return secret
 
     def _without_token(self, scope: str, address: str) -> Credential:
-        if self._anonymous.scopes and _is_loopback(address):
+        if self._anonymous.scopes and is_loopback(address):
             return _with_scope(self._anonymous, scope)
         raise Unauthenticated(
             "this needs a token and none was given", hint="Send the header Authorization: Bearer sonde_…"
@@ -193,7 +193,8 @@ def _with_scope(credential: Credential, scope: str) -> Credential:
 
 
 @lru_cache(maxsize=1_024)
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether a caller's address is of this machine."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

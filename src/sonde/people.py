@@ -42,7 +42,7 @@ class People:
         expires: Micros | None = None,
     ) -> tuple[Token, Credential]:
         """A new token; its text is known to the caller alone. :class:`Invalid`, or :class:`Conflict` if two are valid."""
-        _check_texts(("name", name), ("node", node or name), *(("device", pattern) for pattern in devices))
+        check_texts(("name", name), ("node", node or name), *(("device", pattern) for pattern in devices))
         _check_scopes(scopes)
         now = self._clock.now()
         if expires is not None and expires <= now:
@@ -153,7 +153,8 @@ def _time(moment: Micros | None) -> str | None:
     return None if moment is None else format_time(moment)
 
 
-def _check_texts(*texts: tuple[str, str]) -> None:
+def check_texts(*texts: tuple[str, str]) -> None:
+    """:class:`Invalid` unless each, given with its field, can be a name or a pattern."""
     for field, text in texts:
         if not text.strip() or not text.isprintable() or len(text.encode("utf-8", "replace")) > LONGEST:
             raise Invalid(Problem(None, field, f"should be 1 to {LONGEST} printable characters"))

@@ -16,6 +16,8 @@ OPEN = {
     "/health",
     "/health/live",
     "/health/ready",
+    "/nodes/authority",
+    "/nodes/join",
     "/openapi.json",
     "/session",
     "/sign-in",
@@ -118,7 +120,12 @@ def test_a_wrong_token_is_refused_everywhere(operation: Operation) -> None:
 
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if not o[2]], ids=" ".join)
 def test_what_is_open_needs_no_token(api: httpx.Client, operation: Operation) -> None:
-    expected = {("POST", "/sign-in"): 401, ("POST", "/sign-out"): 303}.get(operation[:2], 200)
+    expected = {
+        ("POST", "/sign-in"): 401,
+        ("POST", "/sign-out"): 303,
+        ("POST", "/nodes/join"): 415,
+        ("GET", "/nodes/authority"): 404,
+    }.get(operation[:2], 200)
     assert ask(api, operation[0], operation[1], None).status_code == expected
 
 

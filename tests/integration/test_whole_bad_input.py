@@ -13,7 +13,7 @@ LINES = {"Content-Type": "application/x-ndjson"}
 GOOD = '{"device": "bad", "metric": "m", "value": 1, "time": "2026-01-01T00:00:00Z"}'
 
 
-@pytest.fixture(scope="module", params=["plain", "tls"])
+@pytest.fixture(scope="module", params=["plain", pytest.param("tls", marks=pytest.mark.all)])
 def up(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """At the end: of all that was refused nothing is there, and what was right is."""
     with Up(tmp_path_factory.mktemp("bad"), "--no-host", "--no-simulator", tls=request.param == "tls") as running:

@@ -28,6 +28,7 @@ from sonde.api.routes import (
     health,
     history,
     ledger,
+    nodes,
     overview,
     pages,
     people,
@@ -36,6 +37,7 @@ from sonde.api.routes import (
     sign_in,
     sql,
 )
+from sonde.certificate import Authority
 from sonde.clock import Clock, SystemClock
 from sonde.errors import Invalid, Problem, SondeError, Unauthenticated
 from sonde.metrics import Metrics
@@ -61,6 +63,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     sql.router,
     sign_in.router,
     people.router,
+    nodes.router,
+    nodes.joining_router,
+    nodes.own_router,
     audit_trail.router,
     pages.router,
 )
@@ -80,12 +85,15 @@ def create_app(
     frontend_url: str = "",
     hosts: Collection[str] = (),
     stale_seconds: float = STALE_SECONDS,
+    authority: Callable[[], Authority | None] = lambda: None,
+    pinned: bool = False,
 ) -> FastAPI:
     """The api over a store.
 
     ``store`` gives the store that is there now, or raises :class:`sonde.errors.Retry` while there is none.
     ``settings`` gives the configuration in force, secrets masked. ``frontend_url`` is another origin that browsers may
     ask from, with a token. ``hosts`` are names besides ``localhost`` that a server on loopback may be called by.
+    ``authority`` gives the private authority for nodes, if there is one; with ``pinned`` it made the server's certificate.
     """
     app = application()
     app.state.parts = Parts(
@@ -99,6 +107,8 @@ def create_app(
         metrics=metrics,
         clock=clock or SystemClock(),
         stale_seconds=stale_seconds,
+        authority=authority,
+        pinned=pinned,
     )
     for router in ROUTERS:
         app.include_router(router)

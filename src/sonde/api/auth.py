@@ -85,6 +85,12 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+def token_of(request: Request) -> str | None:
+    """The token that the caller sent, if any; it is not looked at."""
+    header = request.headers.get("authorization")
+    return None if header is None else header.partition(" ")[2].strip()
+
+
 def certificate_of(request: Request) -> bytes:
     """The digest of the token that the caller's TLS certificate names; empty without one."""
     found: bytes = request.scope.get("extensions", {}).get(CERTIFICATE, {}).get("credential", b"")

@@ -28,6 +28,7 @@ TAGS: Final = [
     {"name": "sql", "description": "Anything that one SELECT can ask"},
     {"name": "sign-in", "description": "For browsers"},
     {"name": "people", "description": "Who may come in, who is in, and who did what"},
+    {"name": "nodes", "description": "Nodes join, and renew their certificates"},
     {"name": "pages", "description": "For people"},
 ]
 DESCRIPTION: Final = (

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from sonde.access import Access
 from sonde.api.commands.dispatcher import Dispatcher
 from sonde.api.desk import Desk
+from sonde.certificate import Authority
 from sonde.clock import Clock
 from sonde.errors import Retry
 from sonde.metrics import Metrics
@@ -19,7 +20,7 @@ from sonde.status import Status
 @dataclass(frozen=True, slots=True)
 class Parts:
     """``settings`` gives the configuration in force, secrets masked. ``stale_seconds`` after its last reading a device
-    is stale."""
+    is stale. ``authority`` gives the private authority, if there is one; with ``pinned`` it made the server's certificate."""
 
     desk: Desk
     access: Access
@@ -31,6 +32,8 @@ class Parts:
     metrics: Metrics
     clock: Clock
     stale_seconds: float
+    authority: Callable[[], Authority | None]
+    pinned: bool
 
 
 async def _parts(request: Request) -> Parts:

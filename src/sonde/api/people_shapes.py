@@ -30,7 +30,7 @@ class NewToken(Shape):
 class TokenItem(Shape):
     id: str
     name: str
-    scopes: list[Scope]
+    scopes: list[Scope | Literal["join"]] = Field(description="`join`: a code with which a node joins")
     devices: list[str] = Field(description="Devices it may write or command, as patterns; none means all")
     node: str
     created: Time

@@ -25,6 +25,7 @@ from sonde.errors import (
 )
 from sonde.transport.tls import ClientTls, explain
 
+_FINE: Final = frozenset({200, 201})
 __all__ = ["ClientTls", "Remote", "client_tls"]
 
 TIMEOUT: Final = 60.0
@@ -51,21 +52,29 @@ class Remote:
 
     def post(self, path: str, body: bytes, accept: str) -> bytes:
         """The body of the answer; the error of Sonde that its status stands for, or :class:`Retry` if nobody answers."""
+        return self._ask("POST", path, body, {"Content-Type": "application/json", "Accept": accept})
+
+    def get(self, path: str, most: int) -> bytes:
+        """The same without a body to send, and at most so many bytes of the answer."""
+        return self._ask("GET", path, None, {}, most)
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], most: int | None = None
+    ) -> bytes:
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Hold(f"{self.url!r} is not the address of a server", hint="It looks like http://127.0.0.1:8000")
         connection = self._connection(parts.scheme, parts.hostname, parts.port)
         try:
-            headers = {"Content-Type": "application/json", "Accept": accept, **self.headers}
-            connection.request("POST", parts.path.rstrip("/") + path, body, headers)
+            connection.request(method, parts.path.rstrip("/") + path, body, {**headers, **self.headers})
             answer = connection.getresponse()
-            content: bytes = answer.read()
+            content: bytes = answer.read(most)
         except (OSError, http.client.HTTPException) as error:
             explained = explain(error, self.url) if parts.scheme == "https" else None
             raise explained or Retry(f"{self.url} does not answer ({error})", hint="Is the server running?") from None
         finally:
             connection.close()
-        if answer.status != 200:
+        if answer.status not in _FINE:
             raise _error(answer.status, content)
         return content
 

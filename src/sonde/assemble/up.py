@@ -22,7 +22,7 @@ from sonde.api.live.entrance import Entrance
 from sonde.assemble.acts import note_in
 from sonde.assemble.anchors import Anchoring
 from sonde.assemble.asked import AskedStore
-from sonde.assemble.certificates import server_files
+from sonde.assemble.certificates import load_authority, server_files
 from sonde.assemble.counted import level, total
 from sonde.assemble.edge import Edge
 from sonde.assemble.keys import again, check_ring, log_ring
@@ -143,6 +143,8 @@ class Up:
             clock=clock,
             frontend_url=settings.server.origin,
             hosts=settings.server.names,
+            authority=partial(load_authority, directory),
+            pinned=files is not None and files.own,
         )
         app = TelemetryApp(self._sink, api, body_bytes=settings.sink.max_body, metrics=metrics)
         self._entrance = Entrance(

@@ -12,7 +12,6 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from sonde.metrics import Metrics
 from sonde.problem import MEDIA_TYPE, problem_json
 from sonde.transport.cycle import Cycle
 from sonde.transport.http import CERTIFICATE
