@@ -20,7 +20,7 @@ def commands() -> dict[str, Any]:
         command = get_command(importlib.import_module(f"sonde.cli.{verb}").app)
         inside = getattr(command, "commands", None)
         found.update({f"sonde {verb} {name}": sub for name, sub in (inside or {}).items()})
-        if not inside or command.invoke_without_command:
+        if not inside or getattr(command, "invoke_without_command", False):
             found[f"sonde {verb}"] = command
     return found
 
