@@ -18,7 +18,7 @@ from sonde.errors import Hold, Retry, SondeError
 from sonde.transport.tls import ClientTls, explain
 
 _MOST_BYTES: Final = 32 << 20
-_REFUSED: Final = frozenset({401, 403, 404, 405, 421})
+_REFUSED: Final = frozenset({401, 403, 404, 405, 421, 426})
 
 
 class _Said(msgspec.Struct):
