@@ -38,6 +38,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     with Up(folder, *QUIET, *SMALL) as up:
         send(up, 0, 6)
         up.wait_until_all_is_stored()
+        wait_for(lambda: any((up.data / "store" / "parts").glob("*.parquet")), "a part being written", 60)
+        assert up.stop() == 0
+        up.start()  # soon after each start there is a checkpoint
         wait_for(lambda: has_checkpoint_with_parts(up.data), "a checkpoint with parts", 60)
         send(up, 6 * ROWS, 2)
         up.wait_until_all_is_stored()
