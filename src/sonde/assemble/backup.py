@@ -122,6 +122,7 @@ def _copy_truth(work: _Work) -> None:
         try:
             at = _copy_store(work)
             _copy_identities(work)
+            _copy_imports(work)
             _copy_log(work)
         except (_Gone, FileNotFoundError):
             at = None
@@ -190,6 +191,12 @@ def _copy_identities(work: _Work) -> None:
         target.unlink(missing_ok=True)
     else:
         work.draft.took("store/identities.db")
+
+
+def _copy_imports(work: _Work) -> None:
+    """How far line logs were taken in: all of that is in the log."""
+    for source in sorted((work.directory.path / "imports").glob("*.json")):
+        work.draft.copy(source, f"imports/{source.name}")
 
 
 def _copy_log(work: _Work) -> None:

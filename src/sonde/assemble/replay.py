@@ -41,15 +41,15 @@ class Sink:
 
 
 @contextmanager
-def local_sink(directory: DataDirectory) -> Iterator[Sink]:
-    """The server that runs on a data directory, with a token of the node ``replay`` that ends with the replay."""
+def local_sink(directory: DataDirectory, node: str = NODE) -> Iterator[Sink]:
+    """The server that runs on a data directory, with a token of the node ``node`` that ends when this does."""
     server = running(directory)
-    folder = directory.path / NODE
+    folder = directory.path / node
     with open_people(directory) as people:
-        token = _token(people)
+        token = _token(people, node)
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            identity = write_identity(directory, folder / "identity.pem", NODE, token.digest)
+            identity = write_identity(directory, folder / "identity.pem", node, token.digest)
             yield Sink(server.url, token.text, folder, server.tls(identity))
         finally:
             people.revoke_token(token.id)
@@ -69,7 +69,7 @@ def replay_files(
         folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / f"{source.epoch}.db"
         outbox = SqliteOutbox(path, open_ring(folder / "keys.json", ()), epoch=source.epoch)
-        wire = HttpWire(sink.url, sink.token, tls=sink.tls)
+        wire = open_wire(sink)
         try:
             summary = run_replay(source, outbox, wire, speed=options.speed, on_progress=on_progress, stop=stop)
         finally:
@@ -81,10 +81,15 @@ def replay_files(
         return summary
 
 
-def _token(people: People) -> Token:
+def open_wire(sink: Sink) -> HttpWire:
+    """The way to a sink."""
+    return HttpWire(sink.url, sink.token, tls=sink.tls)
+
+
+def _token(people: People, node: str) -> Token:
     ends = SystemClock().now() + _TOKEN_LASTS
     try:
-        return people.create_token(NODE, ["ingest"], node=NODE, expires=ends)[0]
-    except Conflict:  # left behind by replays that were killed
-        people.revoke_token(NODE)
-        return people.create_token(NODE, ["ingest"], node=NODE, expires=ends)[0]
+        return people.create_token(node, ["ingest"], node=node, expires=ends)[0]
+    except Conflict:  # left behind by some that were killed
+        people.revoke_token(node)
+        return people.create_token(node, ["ingest"], node=node, expires=ends)[0]

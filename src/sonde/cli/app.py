@@ -28,7 +28,7 @@ VERBS: Final[Mapping[str, str]] = {
     "session": "Who is signed in: list, revoke.",
     "audit": "Who did what: show, verify.",
     "cert": "Certificates: show, renew.",
-    "log": "The log itself: verify, tail, export.",
+    "log": "The log itself: verify, tail, export, import.",
     "keys": "The keys that seal: list, add, rotate, retire.",
     "outbox": "What waits in a node: list, retry.",
     "rebuild": "Make the store again from the log.",

@@ -11,7 +11,9 @@ from typing import Annotated
 
 import typer
 
-from sonde.assemble.log import Export, Verification, lines, log_ends, log_frames, verify_log
+from sonde.assemble.key_source import SOURCES, keys_from
+from sonde.assemble.line_import import import_lines
+from sonde.assemble.log import Export, Verification, lines, log_ends, log_frames, opening_ring, verify_log
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
 from sonde.cli.progress import progress_bar
 from sonde.cli.settings import load_settings
@@ -91,6 +93,40 @@ def export(
             report(count, max(total, count))
         writer.close()
     done(f"exported {writer.readings:,} readings{f' to {file}' if file else ''}")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The line log of an older sink: one Fernet token a line.")
+    ],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key", metavar="SOURCE", help=f"{SOURCES}; may be repeated. Else the keys of this installation."
+        ),
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    config: Config = None,
+    set_: Sets = None,
+) -> None:
+    """Take in the encrypted line log of an older sink, with the times that its readings have. The server may be running.
+
+    Done twice, nothing is stored twice; what was interrupted goes on. Lines that cannot be taken are printed with their
+    numbers, and the exit code is 1.
+    """
+    directory, settings = DataDirectory.open(data), load_settings(config, data, set_).settled()
+    found = [keys_from(source) for source in key or ()]
+    keys = {name: each for keys in found for name, each in keys.items()} or opening_ring(directory, settings).keys
+    with progress_bar("importing") as report:
+        made = import_lines(directory, settings, file, keys, report)
+    for bad in sorted(made.bad, key=lambda bad: bad.number):
+        typer.echo(f"line {bad.number}: {bad.why}")
+    before = f"; {made.before:,} lines had been taken in before" if made.before else ""
+    done(f"imported {made.readings:,} readings from {made.lines:,} lines{before}")
+    if made.bad:
+        warn(f"{len(made.bad):,} lines could not be taken in; with another key, run it again: only those are tried")
+        raise typer.Exit(1)
 
 
 def _form_of(file: Path) -> Form:
