@@ -12,7 +12,7 @@
     store/              sonde.duckdb, parts/, checkpoints/, identities.db
     tls/                authority.pem and its key, server.pem
     node/               outbox.db and its key ring; what joining a sink brought
-    imports/            how far line logs of an older sink were taken in
+    import/             how far line logs of an older sink were taken in
     server.json         where the running server listens
 """
 

@@ -92,7 +92,7 @@ def test_into_a_server_that_runs_and_twice_stores_once(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(KEY)
     with Up(tmp_path, *QUIET, *SMALL) as up:
         for _ in range(2):
-            for record in (up.data / "imports").glob("*"):
+            for record in (up.data / "import").glob("*.json"):
                 record.unlink()  # as if it had been killed before it was written down
             done = up.command("log", "import", str(file), "--key", f"file:{tmp_path / 'key'}")
             assert done.returncode == 0, done.stderr

@@ -195,8 +195,8 @@ def _copy_identities(work: _Work) -> None:
 
 def _copy_imports(work: _Work) -> None:
     """How far line logs were taken in: all of that is in the log."""
-    for source in sorted((work.directory.path / "imports").glob("*.json")):
-        work.draft.copy(source, f"imports/{source.name}")
+    for source in sorted((work.directory.path / "import").glob("*.json")):
+        work.draft.copy(source, f"import/{source.name}")
 
 
 def _copy_log(work: _Work) -> None:

@@ -50,7 +50,7 @@ from sonde.reading import Batch, encode
 from sonde.sink.sink import Sink
 from sonde.transport.memory import MemoryWire
 
-NODE: Final = "import"  # also the folder of its identity
+NODE: Final = "import"
 _AT_ONCE: Final = 5_000  # readings
 _PATIENCE: Final = 300.0  # seconds for a sink that is busy
 _WHO: Final = Credential(NODE, NODE, frozenset({"ingest"}), node=NODE)
@@ -76,7 +76,7 @@ def import_lines(
         raise NotFound(f"there is no file {path}")
     opened = Opened([Fernet(urlsafe_b64encode(key)) for key in keys.values()])
     check_key(path, opened)
-    folder = directory.path / "imports"
+    folder = directory.path / NODE
     folder.mkdir(mode=0o700, exist_ok=True)
     record = record_of(folder, path)
     done = read_done(record, path)
