@@ -21,17 +21,19 @@ from sonde.changes import LATEST, READINGS, Alert, Changes, Definition, LedgerLi
 from sonde.clock import SECOND, Micros, SystemClock
 from sonde.control.audit import MemoryAuditTrail
 from sonde.control.memory import MemoryControl
+from sonde.control.notices import MemoryNotices
 from sonde.entry import Body, Entry, Lane
 from sonde.frame import Sealer, read_header
 from sonde.keyring import KeyRing
 from sonde.metrics import Metrics
-from sonde.ports import Credential, Store
+from sonde.ports import Credential, Notices, Store
 from sonde.process.folding import Folding
 from sonde.process.gather import Opened
 from sonde.profile import Command, Metric, Parameter, Profile
 from sonde.reading import TIME, Kind, Quality
 from sonde.status import Status
 from sonde.store.duckdb import DuckStore
+from sonde.testing.notices_contract import notice
 from sonde.testing.plain_store import PlainIdentities
 from sonde.token import Token
 from sonde.window import fold
@@ -198,9 +200,19 @@ def build(
     settings = {"api": {"port": 8000, "token": "***"}}
     audit, journal = MemoryAuditTrail(), StoringJournal(store)
     app = create_app(
-        store, access, audit, journal, status=status, settings=lambda: settings, metrics=metrics, clock=clock, **options
+        *(store, access, audit, journal, _notices()),
+        **{"status": status, "settings": lambda: settings, "metrics": metrics, "clock": clock, **options},
     )
     return House(app, access, metrics, audit, tokens)
+
+
+def _notices() -> Notices:
+    """One that was sent, and one that waits."""
+    notices = MemoryNotices()
+    news = {"event": "fired", "alert_id": "alert-2"}
+    sent = notice(1, made=NOW - MINUTE, due=NOW - MINUTE, news=news, fate="sent", tries=1, settled=NOW)
+    notices.add("webhook.ops", LOG, {0: 7}, [sent, notice(2, made=NOW, due=NOW, news=news)])
+    return notices
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "sonde"
-STATIONS = {"node", "sink", "process", "api"}
-ADAPTERS = {"transport", "log", "store", "control", "node.sensors", "node.outbox"}
+STATIONS = {"node", "sink", "process", "api", "notify"}
+ADAPTERS = {"transport", "log", "store", "control", "courier", "node.sensors", "node.outbox"}
 TOP = {"assemble", "cli", "__main__", "testing"}
 FILES = sorted(ROOT.rglob("*.py"))
 

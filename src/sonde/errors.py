@@ -4,6 +4,7 @@
 
     SondeError
     ├── Retry               the same call may succeed later            → 429, 503
+    │   └── Doubtful        and nobody knows whether this one did
     ├── Hold                stop until someone acts
     │   ├── Damaged         a file does not hold what was written to it
     │   ├── KeyMissing      a frame names a master key that is not here
@@ -46,6 +47,10 @@ class Retry(SondeError):
 
 class Throttled(Retry):
     """Over a budget: the caller sent too much for now."""
+
+
+class Doubtful(Retry):
+    """It may have been done: no answer came back. Doing it again may do it twice."""
 
 
 class Hold(SondeError):

@@ -57,6 +57,8 @@ class Metrics:
         self.series = gauge("store_series", "Series known")
         self.alerts_open = gauge("store_alerts_open", "Alerts that are not resolved", "severity", "state")
         self.alert_events = counter("processor_alert_events_total", "What became of alerts", "event")
+        self.notices = counter("notices_total", "Notices to people outside that were settled", "target", "fate")
+        self.notices_waiting = gauge("notices_waiting", "Notices to people outside that wait", "target")
         self.parts = gauge("store_parts", "Sealed parts")
         self.part_bytes = gauge("store_part_bytes", "Bytes of sealed parts")
         self.seal_seconds = histogram("store_seal_seconds", "Writing a generation of hot readings as parts")

@@ -17,6 +17,7 @@ from sonde.clock import Micros
 from sonde.command import Poll, Tasks
 from sonde.entry import Entry
 from sonde.fresh import Fresh
+from sonde.notice import Message, Notice
 from sonde.profile import Profile
 from sonde.question import Answer, Question
 from sonde.reading import Reading
@@ -599,4 +600,38 @@ class AuditTrail(Protocol):
 
     def forget(self, before: Micros) -> int:
         """Drop the oldest acts, those before a moment, but never the newest one; how many. What is kept stays chained."""
+        ...
+
+
+class Notices(Protocol):
+    """What people outside are to be told, and what became of it. It lives in the control database, so that a rebuild tells
+    nobody anything again."""
+
+    def places(self, target: str, log: str) -> Mapping[int, int]:
+        """How far the events of a log have been made notices for a target: partition → the next offset; none if never."""
+        ...
+
+    def add(self, target: str, log: str, places: Mapping[int, int], notices: Sequence[Notice]) -> None:
+        """Keep notices and how far they reach, durably and in one. A notice that is there already stays as it is."""
+        ...
+
+    def waiting(self, target: str, limit: int) -> Sequence[Notice]:
+        """The notices of a target that wait, oldest first."""
+        ...
+
+    def update(self, notices: Sequence[Notice]) -> None:
+        """Set notices that are there, durably."""
+        ...
+
+    def recent(self, target: str | None, limit: int) -> Sequence[Notice]:
+        """The newest notices, newest first, of one target or of all."""
+        ...
+
+
+class Courier(Protocol):
+    """A way to people outside: a web hook, e-mail."""
+
+    def send(self, message: Message) -> None:
+        """Give a message away. :class:`Retry` if it was certainly not taken and may be later, :class:`Doubtful` if nobody
+        knows, :class:`Reject` if it never will be."""
         ...

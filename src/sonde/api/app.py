@@ -29,6 +29,7 @@ from sonde.api.routes import (
     history,
     ledger,
     nodes,
+    notifications,
     overview,
     pages,
     people,
@@ -41,7 +42,7 @@ from sonde.certificate import Authority
 from sonde.clock import Clock, SystemClock
 from sonde.errors import Invalid, Problem, SondeError, Unauthenticated
 from sonde.metrics import Metrics
-from sonde.ports import AuditTrail, Journal, Store
+from sonde.ports import AuditTrail, Journal, Notices, Store
 from sonde.status import Status
 
 STALE_SECONDS: Final = 300.0
@@ -52,6 +53,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     overview.router,
     charts.router,
     alerts.router,
+    notifications.router,
     devices.router,
     series.router,
     history.router,
@@ -76,6 +78,7 @@ def create_app(
     access: Access,
     audit: AuditTrail,
     journal: Journal,
+    notices: Notices,
     *,
     dispatcher: Dispatcher | None = None,
     status: Callable[[], Status],
@@ -102,6 +105,7 @@ def create_app(
         audit=audit,
         journal=journal,
         dispatcher=dispatcher,
+        notices=notices,
         status=status,
         settings=settings,
         metrics=metrics,

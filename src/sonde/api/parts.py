@@ -13,7 +13,7 @@ from sonde.certificate import Authority
 from sonde.clock import Clock
 from sonde.errors import Retry
 from sonde.metrics import Metrics
-from sonde.ports import AuditTrail, Journal
+from sonde.ports import AuditTrail, Journal, Notices
 from sonde.status import Status
 
 
@@ -27,6 +27,7 @@ class Parts:
     audit: AuditTrail
     journal: Journal
     dispatcher: Dispatcher | None  # none: no commands are taken here
+    notices: Notices
     status: Callable[[], Status]
     settings: Callable[[], Mapping[str, Any]]
     metrics: Metrics

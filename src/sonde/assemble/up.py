@@ -27,6 +27,7 @@ from sonde.assemble.counted import level, total
 from sonde.assemble.edge import Edge
 from sonde.assemble.keys import again, check_ring, log_ring
 from sonde.assemble.listening import Listening
+from sonde.assemble.notify import Notifications
 from sonde.assemble.places import log_path
 from sonde.assemble.reserve import ReservingLog
 from sonde.assemble.retention import Retention, policy_of
@@ -54,7 +55,13 @@ from sonde.transport.memory import MemoryDownlink, MemoryWire
 
 _log = structlog.get_logger()
 _COLLECT_AFTER: Final = 100_000  # objects; a collection holds every thread up, and hardly anything here forms circles
-_NODE_SECONDS, _SERVER_SECONDS, _DRAIN_SECONDS, _STORE_SECONDS = 2.0, 4.5, 1.5, 1.5  # to stop; 10 in all
+_NODE_SECONDS, _SERVER_SECONDS, _NOTIFY_SECONDS, _DRAIN_SECONDS, _STORE_SECONDS = (
+    2.0,
+    4.0,
+    0.5,
+    1.5,
+    1.5,
+)  # to stop; 10 in all
 _LAG_SECONDS: Final = 30.0  # a store further behind is not ready
 _LOCAL: Final = Credential("local", "local", frozenset({"ingest"}), node="local")
 
@@ -131,11 +138,16 @@ class Up:
         self._dispatcher = Dispatcher(
             self._log, Opener(ring), self._store, self._sink, self._audit, clock=clock, metrics=metrics
         )
+        self._notifications = Notifications(
+            *(settings, directory.control, self._storage.store, self._storage.log.id), clock=clock, metrics=metrics
+        )
+        undo.callback(self._notifications.stop, 0.0)
         api = create_app(
             self._store,
             self._access,
             self._audit,
             self._sink,
+            self._notifications.notices,
             dispatcher=self._dispatcher,
             status=self.status,
             settings=lambda: self._shown,
@@ -183,6 +195,7 @@ class Up:
         self._edge.start()
         self._ring_watch.start()
         self._retention.start()
+        self._notifications.start()
         self._watcher.start()
         return self
 
@@ -236,6 +249,7 @@ class Up:
         in_time = self._listening.stop(_SERVER_SECONDS)
         self._sink.close()
         self._ring_watch.stop()
+        self._notifications.stop(_NOTIFY_SECONDS)
         self._storage.drain(_DRAIN_SECONDS)
         in_time &= self._storage.stop(_STORE_SECONDS)
         withdraw(self.directory)

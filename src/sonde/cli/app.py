@@ -29,6 +29,7 @@ VERBS: Final[Mapping[str, str]] = {
     "audit": "Who did what: show, verify.",
     "cert": "Certificates: show, renew.",
     "log": "The log itself: verify, tail, export, import.",
+    "notify": "Whom to tell of alerts: list, test.",
     "keys": "The keys that seal: list, add, rotate, retire.",
     "outbox": "What waits in a node: list, retry.",
     "rebuild": "Make the store again from the log.",

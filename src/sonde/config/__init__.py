@@ -6,17 +6,21 @@
 from sonde.config.load import DEFAULT, Fault, Loaded, is_loopback, load
 from sonde.config.model import Settings
 from sonde.config.named import Rule, Sensor
+from sonde.config.outside import Email, Outside, Webhook
 from sonde.config.values import key_command, master_keys
 from sonde.config.write import Row, as_file, as_rows, as_tables, without_place_of_log, without_secrets
 
 __all__ = [
     "DEFAULT",
+    "Email",
     "Fault",
     "Loaded",
+    "Outside",
     "Row",
     "Rule",
     "Sensor",
     "Settings",
+    "Webhook",
     "as_file",
     "as_rows",
     "as_tables",

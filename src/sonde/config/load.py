@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from sonde.config import older
 from sonde.config.key import Section, is_later, is_secret
-from sonde.config.model import NAMED, Settings, default_sections, fields, section_class
-from sonde.config.named import KINDS, Rule, Sensor
+from sonde.config.model import NAMED, NAMED_CLASSES, Settings, default_sections, fields, section_class
+from sonde.config.named import KINDS
 from sonde.config.sections import SECTIONS
 from sonde.config.sources import (
     File,
@@ -197,7 +197,12 @@ def _known_kind(section: str, kind: str) -> bool:
 
 
 def _sections() -> list[str]:
-    return [*SECTIONS, "sensor.NAME", "rule.NAME", *(f"{p}.{n}" for p, names in NAMED.items() for n in names)]
+    return [
+        *SECTIONS,
+        "sensor.NAME",
+        *(f"{p}.NAME" for p in NAMED_CLASSES),
+        *(f"{p}.{n}" for p, names in NAMED.items() for n in names),
+    ]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -264,15 +269,12 @@ def _refuse_later(parts: Mapping[str, Section], spoken: Mapping[tuple[str, str],
 
 
 def _assemble(parts: Mapping[str, Any]) -> Settings:
-    sensors: dict[str, Sensor] = {}
-    rules: dict[str, Rule] = {}
+    named: dict[str, dict[str, Any]] = {f"{prefix}s": {} for prefix in ("sensor", *NAMED_CLASSES)}
     for section, part in parts.items():
         prefix, _, name = section.partition(".")
-        if prefix == "sensor":
-            sensors[name] = part
-        elif prefix == "rule":
-            rules[name] = part
-    return Settings(**{s: parts[s] for s in SECTIONS}, sensors=sensors, rules=rules)
+        if name:
+            named[f"{prefix}s"][name] = part
+    return Settings(**{**{s: parts[s] for s in SECTIONS}, **named})
 
 
 def is_loopback(host: str) -> bool:

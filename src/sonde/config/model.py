@@ -8,11 +8,12 @@ from pydantic.fields import FieldInfo
 
 from sonde.config.key import Section
 from sonde.config.named import DEFAULT_RULES, DEFAULT_SENSORS, KINDS, Rule, Sensor
+from sonde.config.outside import Email, Webhook
 from sonde.config.sections import SECTIONS, Api, Auth, Kafka, Log, Node, Process, Retention, Server, Sink, Store, Tls
 
 
 class Settings(BaseModel):
-    """All sections. ``sensors`` and ``rules`` go by the name in ``[sensor.NAME]`` and ``[rule.NAME]``."""
+    """All sections. ``sensors``, ``rules`` and the like go by the name in ``[sensor.NAME]``, ``[rule.NAME]`` …"""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,10 +30,20 @@ class Settings(BaseModel):
     kafka: Kafka
     sensors: Mapping[str, Sensor]
     rules: Mapping[str, Rule]
+    webhooks: Mapping[str, Webhook] = {}
+    emails: Mapping[str, Email] = {}
 
 
-NAMED: Final = {"sensor": DEFAULT_SENSORS, "rule": DEFAULT_RULES}
+NAMED: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = {
+    "sensor": DEFAULT_SENSORS,
+    "rule": DEFAULT_RULES,
+    "webhook": {},
+    "email": {},
+}
 """The kinds of sections that have a name of their own, with those that are there by default."""
+
+NAMED_CLASSES: Final[Mapping[str, type[Section]]] = {"rule": Rule, "webhook": Webhook, "email": Email}
+"""Those of which there is one class each."""
 
 
 def section_class(section: str, kind: str = "") -> type[Section] | None:
@@ -42,11 +53,9 @@ def section_class(section: str, kind: str = "") -> type[Section] | None:
     prefix, _, name = section.partition(".")
     if not name:
         return None
-    if prefix == "rule":
-        return Rule
     if prefix == "sensor":
         return KINDS.get(kind or name)
-    return None
+    return NAMED_CLASSES.get(prefix)
 
 
 def fields(section: str, kind: str = "") -> Mapping[str, FieldInfo]:

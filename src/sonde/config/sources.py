@@ -143,11 +143,18 @@ def _name_of(variable: str, variables: Mapping[str, str]) -> str | None:
         head = f"SONDE_{prefix.upper()}_"
         if not variable.startswith(head):
             continue
-        for key in sorted(fields(f"{prefix}.any"), key=len, reverse=True):
+        for key in sorted(_keys(f"{prefix}.any"), key=len, reverse=True):
             name = variable.removeprefix(head).removesuffix(f"_{key.upper()}")
             if variable.endswith(f"_{key.upper()}") and name:
                 return f"{prefix}.{name.lower()}.{key}"
     return None
+
+
+def _keys(section: str) -> Iterator[str]:
+    for key, info in fields(section).items():
+        yield key
+        if is_secret(info):
+            yield f"{key}_file"
 
 
 def _scan(text: str) -> Iterator[tuple[str, str, int]]:

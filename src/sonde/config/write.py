@@ -10,8 +10,8 @@ from typing import Final
 
 from sonde.config.key import Section, example, is_secret, kind_text, older, value_text
 from sonde.config.load import Loaded
-from sonde.config.model import NAMED, fields, section_class
-from sonde.config.named import KINDS, Rule
+from sonde.config.model import NAMED, NAMED_CLASSES, fields, section_class
+from sonde.config.named import KINDS
 from sonde.config.sections import SECTIONS
 from sonde.config.sources import variable_of
 from sonde.keyring import KEY_BYTES
@@ -84,8 +84,8 @@ def as_rows(loaded: Loaded) -> Iterator[Row]:
     """Every setting in force."""
     settings = loaded.settled()
     parts: dict[str, Section] = {section: getattr(settings, section) for section in SECTIONS}
-    parts |= {f"sensor.{name}": sensor for name, sensor in settings.sensors.items()}
-    parts |= {f"rule.{name}": rule for name, rule in settings.rules.items()}
+    for prefix in ("sensor", *NAMED_CLASSES):
+        parts |= {f"{prefix}.{name}": part for name, part in getattr(settings, f"{prefix}s").items()}
     for section, part in parts.items():
         for key, info in type(part).model_fields.items():
             yield Row(section, key, value_text(info, getattr(part, key)), loaded.origin(section, key))
@@ -95,7 +95,7 @@ def as_tables() -> str:
     """Every key in Markdown, a table for each section: for ``docs/configuration.md``."""
     documented = [(s, s, cls) for s, cls in SECTIONS.items()]
     documented += [(f"sensor.NAME, kind = {kind}", f"sensor.{kind}", cls) for kind, cls in KINDS.items()]
-    documented += [("rule.NAME", "rule.NAME", Rule)]
+    documented += [(f"{prefix}.NAME", f"{prefix}.NAME", cls) for prefix, cls in NAMED_CLASSES.items()]
     return "\n".join(_table(title, section, cls) for title, section, cls in documented)
 
 

@@ -40,6 +40,16 @@ alter table sessions add column address text not null default '';
 alter table sessions add column last_address text not null default '';
 alter table sessions add column agent text not null default '';
 """,
+    """
+create table notices (
+    number integer primary key, id text not null unique, target text not null, fate text not null, notice blob not null
+);
+create index notices_wait on notices (target, fate, number);
+create table notice_places (
+    target text not null, log text not null, "partition" integer not null, "offset" integer not null,
+    primary key (target, log, "partition")
+) without rowid;
+""",
 )
 """What each version of the file adds to the one before. A new version is a new step at the end; steps never change."""
 

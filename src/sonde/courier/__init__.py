@@ -1,0 +1,1 @@
+"""Ways to people outside: adapters of port ``Courier``."""

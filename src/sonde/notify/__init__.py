@@ -1,0 +1,1 @@
+"""Telling people outside what became of alerts."""
