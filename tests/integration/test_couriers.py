@@ -4,12 +4,10 @@ import hashlib
 import hmac
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
 from email.message import Message as Letter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,52 +24,12 @@ from sonde.courier.webhook import Webhook, sign
 from sonde.errors import Doubtful, Reject, Retry
 from sonde.notice import Message
 from tests.certificates import Authorities, context_of
+from tests.hook import hook
 
 MESSAGE = Message(
     "abc123", "co2 is 1200", "critical · fired · co2 is 1200", {"id": "abc123", "text": "✓", "repeat": False}
 )
 SECRET = b"between us"
-
-
-class Hook(ThreadingHTTPServer):
-    """A receiver that answers as it is told, and keeps what it got."""
-
-    daemon_threads = True
-
-    def __init__(self, answer: bytes) -> None:
-        self.got: list[tuple[str, dict[str, str], bytes]] = []
-        self.answer = answer
-        super().__init__(("127.0.0.1", 0), _Answering)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/hook?room=1"
-
-
-class _Answering(BaseHTTPRequestHandler):
-    server: Hook
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.got.append((self.path, dict(self.headers), body))
-        self.wfile.write(self.server.answer)
-        self.close_connection = True
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@contextmanager
-def hook(answer: str, headers: str = "") -> Iterator[Hook]:
-    server = Hook(f"HTTP/1.1 {answer}\r\n{headers}Content-Length: 4\r\n\r\nsaid".encode() if answer else b"")
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def courier(url: str, *, private: bool = True, secret: bytes = SECRET) -> Webhook:

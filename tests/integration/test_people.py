@@ -9,6 +9,7 @@ import pytest
 
 from sonde.api.app import create_app
 from sonde.audit import Act, Link
+from sonde.control.notices import MemoryNotices
 from sonde.errors import Retry
 from sonde.ports import Store
 from sonde.status import Status
@@ -239,6 +240,7 @@ class TestAudit:
             house.access,
             Full(),
             StoringJournal(nothing),
+            MemoryNotices(),
             status=lambda: Status(NOW),
             settings=dict,
             metrics=house.metrics,
