@@ -1,25 +1,25 @@
 """Canaries: secrets that the test knows are looked for wherever they must not be. In log lines and errors, in every answer,
-in ``/config-summary``, among the processes' arguments and in every file of the data directory."""
+in ``/config-summary``, ``/metrics``, the audit trail, among the processes' arguments, in every file of the data directory and
+of a backup."""
 
-import base64
-import contextlib
 import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from sonde.keyring import KeyRing
+from sonde.config.key import is_later, is_secret
+from sonde.config.named import KINDS
+from sonde.config.sections import SECTIONS
 from tests.crash.disks import flip
 from tests.crash.nodes import stored_of
 from tests.crash.road import JSON, Up, create_token, wait_for
 from tests.crash.test_crash_up import start_node
+from tests.integration.canaries import GIVEN, GIVEN_KEY, Canaries
 
-GIVEN_KEY = base64.urlsafe_b64encode(b"canary-key-of-the-configuration!").decode()
 REFUSED = (GIVEN_KEY[:-5], GIVEN_KEY + "x", f"{GIVEN_KEY},nonsense", f"{GIVEN_KEY[:-1]}!")
 READING = b'{"device": "d", "metric": "m", "value": 1}'
 NODE = "[node]\nsink = http://127.0.0.1:{port}\n[sensor.host]\ninterval = 100ms\n[sensor.building]\nenabled = no\n"
@@ -33,60 +33,20 @@ COMMANDS = (
     ("sql", "select * from store.meta"),
     ("log", "verify"),
     ("outbox", "list"),
+    ("session", "list", "--json"),
+    ("audit", "show", "--json"),
+    ("audit", "verify"),
+    ("keys", "list"),
+    ("config", "check"),
 )
-
-
-class Canaries:
-    """Secrets by name; what was said and answered is shown to it."""
-
-    def __init__(self) -> None:
-        self._secrets: dict[str, list[bytes]] = {}
-        self.looked_at = 0
-
-    def add(self, name: str, secret: bytes) -> None:
-        """``secret`` in all the forms in which it might leak."""
-        forms = {secret, secret.hex().encode(), base64.b64encode(secret), base64.urlsafe_b64encode(secret)}
-        with contextlib.suppress(ValueError):
-            forms.add(base64.urlsafe_b64decode(secret))
-        self._secrets[name] = [form for form in forms if len(form) >= 16]
-
-    def add_token(self, name: str, token: str) -> None:
-        """What of it is secret: not its id, which everyone may see."""
-        self.add(name, token.split("_")[2].encode())
-
-    def check(self, where: str, text: bytes) -> None:
-        self.looked_at += 1
-        for name, forms in self._secrets.items():
-            assert not any(form in text for form in forms), f"{name} stands in {where}"
-
-    @contextlib.contextmanager
-    def watch_arguments(self) -> Iterator[None]:
-        """Look at the arguments of every process while this is open."""
-        stop = threading.Event()
-        found: list[str] = []
-
-        def look() -> None:
-            while not stop.wait(0.02):
-                for file in Path("/proc").glob("[0-9]*/cmdline"):
-                    with contextlib.suppress(OSError):
-                        line = file.read_bytes()
-                        found.extend(n for n, forms in self._secrets.items() for form in forms if form in line)
-
-        thread = threading.Thread(target=look)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-        assert not found, f"{found[0]} is among the arguments of a process"
 
 
 @pytest.mark.parametrize("thorough", [pytest.param(False, id="quick"), pytest.param(True, marks=pytest.mark.all)])
 def test_no_secret_stands_where_it_must_not(thorough: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SONDE_LOG_ENCRYPTION_KEY", GIVEN_KEY)
+    for setting, secret in GIVEN.items():
+        monkeypatch.setenv(f"SONDE_{setting.replace('.', '_').upper()}", secret)
     canaries = Canaries()
-    canaries.add("the key of the configuration", GIVEN_KEY.encode())
+    canaries.add_given()
     with Up(tmp_path, "--set", "sensor.building.rate=200") as up:
         canaries.add_token("test", up.token)
         token = create_token(up.data, "node", "--scope", "ingest", "--node", "n")
@@ -95,14 +55,18 @@ def test_no_secret_stands_where_it_must_not(thorough: bool, tmp_path: Path, monk
         canaries.add("the sign-in link", link.rpartition("=")[2].encode())
         cookie = sign_in(up, link)
         canaries.add("the cookie", cookie.encode())
+        canaries.add_token("made over the api", made_over_the_api(up))
+        canaries.add_files(up.data)
         with canaries.watch_arguments():
             run_commands(up, canaries, COMMANDS if thorough else COMMANDS[:3])
             if thorough:
                 run_node(tmp_path, up, token, canaries)
         look_at_answers(up, canaries, cookie)
-        look_at_files(up, canaries)  # while it runs
+        look_at_what_is_recorded(up, canaries)
+        look_at_backup(tmp_path, up, canaries)
+        canaries.check_files(up.data)  # while it runs
         assert up.stop() == 0
-        look_at_files(up, canaries)
+        canaries.check_files(up.data)
         look_at_refusals(up, canaries, REFUSED if thorough else REFUSED[:1])
         canaries.check("the lines of sonde up", shown(up))
     assert canaries.looked_at > 100, "hardly anything was looked at"
@@ -111,9 +75,32 @@ def test_no_secret_stands_where_it_must_not(thorough: bool, tmp_path: Path, monk
 def test_the_key_that_was_drawn_stands_in_its_file_alone(tmp_path: Path) -> None:
     with Up(tmp_path, "--no-host", "--no-simulator") as up:
         assert up.request("POST", "/telemetry", READING, JSON)[0] == 202
-        assert {file.name for file in up.data.rglob("keys.json")} == {"keys.json"}
+        canaries = Canaries()
+        canaries.add_files(up.data)
         assert up.stop() == 0
-        look_at_files(up, Canaries())
+        canaries.check_files(up.data)
+        flip(up.data / "node" / "keys.json", 40)
+        canaries.check("a refusal of a key file", up.refuse_to_start().encode())
+    assert canaries.looked_at > 5
+
+
+def test_every_secret_of_the_configuration_has_a_canary() -> None:
+    named = {f"sensor.{kind}": model for kind, model in KINDS.items()}
+    secrets = {
+        f"{section}.{name}"
+        for section, model in {**SECTIONS, **named}.items()
+        for name, info in model.model_fields.items()
+        if is_secret(info) and not is_later(info)
+    }
+    assert secrets == set(GIVEN), "give the new one a canary in tests/integration/canaries.py"
+
+
+def made_over_the_api(up: Up) -> str:
+    """A token that no command printed."""
+    body = json.dumps({"name": "over-the-api", "scopes": ["read"]}).encode()
+    status, answer = up.request("POST", "/tokens", body, JSON)
+    assert status == 201, answer
+    return str(json.loads(answer)["token"])
 
 
 def sign_in(up: Up, link: str) -> str:
@@ -185,21 +172,21 @@ def look_at_answers(up: Up, canaries: Canaries, cookie: str) -> None:
         canaries.check(f"POST /sql {sql}", answer + str(head).encode())
 
 
-def look_at_files(up: Up, canaries: Canaries) -> None:
-    """Keys stand in the two key files, and nothing else stands anywhere."""
-    for file in up.data.rglob("*"):
-        if not file.is_file():
-            continue
-        content = file.read_bytes()
-        canaries.check(str(file), content)
-        rings = [up.data / "keys.json", up.data / "node" / "keys.json"]
-        for ring in (KeyRing.load(path) for path in rings if path.exists() and path != file):
-            for key in ring.keys.values():
-                for form in (key, key.hex().encode(), base64.b64encode(key), base64.urlsafe_b64encode(key)):
-                    assert form not in content, f"a key stands in {file}"
-        if file.name in {"keys.json", "control.db", "server.json"}:
-            assert not file.stat().st_mode & 0o077, f"others may read {file}"
-    assert not up.data.stat().st_mode & 0o077
+def look_at_what_is_recorded(up: Up, canaries: Canaries) -> None:
+    """What was done with all of them is in the audit trail, and none of them is."""
+    acts = up.get("/audit")
+    assert {"token.create", "token.link", "session.open"} <= {act["what"] for act in acts}
+    assert {session["kind"] for session in up.get("/sessions")} == {"browser", "link"}
+    for path in ("/audit", "/sessions", "/tokens", "/metrics", "/config-summary"):
+        canaries.check(f"GET {path}", up.request("GET", path)[1])
+
+
+def look_at_backup(folder: Path, up: Up, canaries: Canaries) -> None:
+    """A backup without keys holds none, nor any other secret."""
+    done = up.command("backup", str(folder / "backups"), "--without-keys")
+    assert done.returncode == 0, done.stderr
+    canaries.check("sonde backup", (done.stdout + done.stderr).encode())
+    canaries.check_files(folder / "backups")
 
 
 def look_at_refusals(up: Up, canaries: Canaries, keys: Sequence[str]) -> None:
@@ -215,8 +202,6 @@ def look_at_refusals(up: Up, canaries: Canaries, keys: Sequence[str]) -> None:
         assert done.returncode == 1, done
         assert value.encode()[:20] not in done.stdout + done.stderr
         canaries.check("a refusal of a key", done.stdout + done.stderr)
-    flip(up.data / "node" / "keys.json", 40)
-    canaries.check("a refusal of a key file", up.refuse_to_start().encode())
 
 
 def shown(up: Up) -> bytes:
