@@ -28,9 +28,11 @@ OPEN = {
     "GET /health",
     "GET /health/live",
     "GET /health/ready",
+    "GET /nodes/authority",
     "GET /openapi.json",
     "GET /session",
     "GET /sign-in",
+    "POST /nodes/join",
     "POST /sign-in",
     "POST /sign-out",
 }
@@ -62,7 +64,8 @@ class Caller:
         cookie = "Cookie" in self.headers
         if operation.path in DOORS:
             return 401 if cookie or not self.known else self._scoped(operation)
-        if self.other_page and operation.method in CHANGES and (cookie or not operation.scope):
+        signs = operation.method in CHANGES and operation.path in {"/sign-in", "/sign-out"}
+        if self.other_page and (signs or (cookie and operation.method in CHANGES and operation.scope)):
             return 403
         if not operation.scope:
             refused = (
