@@ -37,6 +37,7 @@ from sonde.transport.serving import Server, serve
 from sonde.transport.tls import ClientTls, server_context
 from sonde.transport.uplink_wire import HttpWire
 from tests.certificates import Authorities, trusting
+from tests.crash.road import wait_for
 
 RING = KeyRing.generate()
 READING = b'{"device":"d","metric":"m","value":1.5,"time":"2026-01-01T00:00:00Z"}'
@@ -325,7 +326,8 @@ def test_requests_are_counted() -> None:
         server.post()
         server.post()
         labels = {"route": "/telemetry", "status": "202"}
-        assert server.metrics.registry.get_sample_value("sonde_sink_requests_total", labels) == 2
+        count = server.metrics.registry.get_sample_value
+        wait_for(lambda: count("sonde_sink_requests_total", labels) == 2, "both being counted, each after its answer")
 
 
 def test_many_connections_at_once_into_files(tmp_path: Path) -> None:
