@@ -65,15 +65,15 @@ def _rooms() -> Iterator[tuple[Series, list[float]]]:
 
 
 ODDITIES: list[tuple[Series, Kind, float | None, str | None, Quality]] = [
-    (Series(100, ODD, "text", "", "", "{}"), Kind.TEXT, None, 'a "quoted" ü\n', Quality.GOOD),
-    (Series(101, ODD, "json", "", "", "{}"), Kind.JSON, None, '{"a":[1,null]}', Quality.GOOD),
-    (Series(102, ODD, "flag", "", "", "{}"), Kind.BOOLEAN, 1.0, None, Quality.GOOD),
-    (Series(103, ODD, "big", "", "", "{}"), Kind.INTEGER, float(2**63 - 1), str(2**63 - 1), Quality.GOOD),
-    (Series(104, ODD, "count", "", "", "{}"), Kind.INTEGER, -3.0, None, Quality.GOOD),
-    (Series(105, ODD, "failed", "", "", "{}"), Kind.NONE, None, None, Quality.FAILED),
-    (Series(106, ODD, "tiny", "", "", "{}"), Kind.NUMBER, 5e-324, None, Quality.GOOD),
-    (Series(107, "host", "cpu", "", "", '{"core":"0"}'), Kind.NUMBER, 12.5, None, Quality.GOOD),
-    (Series(108, "host", "cpu", "", "", '{"core":"1"}'), Kind.NUMBER, 13.5, None, Quality.GOOD),
+    (Series(9, ODD, "text", "", "", "{}"), Kind.TEXT, None, 'a "quoted" ü\n', Quality.GOOD),
+    (Series(10, ODD, "json", "", "", "{}"), Kind.JSON, None, '{"a":[1,null]}', Quality.GOOD),
+    (Series(11, ODD, "flag", "", "", "{}"), Kind.BOOLEAN, 1.0, None, Quality.GOOD),
+    (Series(12, ODD, "big", "", "", "{}"), Kind.INTEGER, float(2**63 - 1), str(2**63 - 1), Quality.GOOD),
+    (Series(13, ODD, "count", "", "", "{}"), Kind.INTEGER, -3.0, None, Quality.GOOD),
+    (Series(14, ODD, "failed", "", "", "{}"), Kind.NONE, None, None, Quality.FAILED),
+    (Series(15, ODD, "tiny", "", "", "{}"), Kind.NUMBER, 5e-324, None, Quality.GOOD),
+    (Series(16, "host", "cpu", "", "", '{"core":"0"}'), Kind.NUMBER, 12.5, None, Quality.GOOD),
+    (Series(17, "host", "cpu", "", "", '{"core":"1"}'), Kind.NUMBER, 13.5, None, Quality.GOOD),
 ]
 ALL_READINGS = len(ROOMS) * 3 * READINGS_A_SERIES + len(ODDITIES)
 

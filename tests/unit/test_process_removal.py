@@ -26,13 +26,14 @@ def marks(world: World) -> list[tuple[str, int]]:
 
 def story(world: World) -> None:
     """Readings, alerts, late stretches, purges in between."""
+    world.write(Entry(EntryKind.SETTINGS, "config", payload={"windows": [5, 10]}))
     world.rule(HOT)
     world.send(reading(35.0, device="a"), reading(20.0, device="b"))
     world.send(reading(36.0, 10, device="a"), reading(34.0, 5, device="b"))
     purge(world, device="a", who="admin", readings=2)
     world.send(reading(37.0, 3, device="a"), reading(21.0, 30, device="b"))
     world.send(reading(33.0, 1, device="b"), reading(33.0, 40, device="c"))
-    purge(world, before=T0 + 20 * SECOND)
+    purge(world, before=T0 + 29 * SECOND)  # of whole windows: 20 seconds
     world.send(reading(22.0, 2, device="b"), reading(38.0, 50, device="a"))
     purge(world, metric="temp*", device="c", note="a test")
     world.send(reading(39.0, 60, device="c"))

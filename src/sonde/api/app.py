@@ -34,6 +34,7 @@ from sonde.api.routes import (
     pages,
     people,
     profiles,
+    purges,
     series,
     sign_in,
     sql,
@@ -69,6 +70,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     nodes.joining_router,
     nodes.own_router,
     audit_trail.router,
+    purges.router,
     pages.router,
 )
 

@@ -29,6 +29,7 @@ TAGS: Final = [
     {"name": "sign-in", "description": "For browsers"},
     {"name": "people", "description": "Who may come in, who is in, and who did what"},
     {"name": "nodes", "description": "Nodes join, and renew their certificates"},
+    {"name": "purges", "description": "Forgetting on purpose"},
     {"name": "pages", "description": "For people"},
 ]
 DESCRIPTION: Final = (

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -27,7 +28,7 @@ from sonde.process.marking import Marking
 from sonde.process.numbering import Numbering
 from sonde.process.rows import Arrived, Rows
 from sonde.reading import Quality
-from sonde.removal import Floor, PurgeOrder
+from sonde.removal import Floor, PurgeOrder, whole_windows
 from sonde.window import fold
 
 _NEVER: Final = np.iinfo(np.int64).min
@@ -188,6 +189,9 @@ class Folding:
             except Invalid as error:
                 tally.set_aside(place, entry, 0, str(error))
                 continue
+            if order.before is not None:
+                whole = whole_windows(order.before, self._definitions.settings.windows)
+                order = msgspec.structs.replace(order, before=whole)
             purge = Purge(order.matching(self._numbering.series), order.before)
             purges.append(purge)
             self._alarms.purge(purge)
