@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from sonde.clock import Micros
 from sonde.command import Command
+from sonde.command import Step as CommandStep
 from sonde.reading import TIME
 
 READINGS: Final = pa.schema(
@@ -138,6 +139,20 @@ class Happened(msgspec.Struct, frozen=True):
     message: str = ""
     progress: float | None = None
     details: Any = None
+
+    @classmethod
+    def of(cls, step: CommandStep, log_time: Micros) -> "Happened":
+        """What an entry of the log says that happened."""
+        return cls(
+            id=step.id,
+            device=step.device,
+            command=step.command,
+            step=step.step,
+            time=step.at(log_time),
+            message=step.message,
+            progress=step.progress,
+            details=step.details,
+        )
 
 
 class Alert(msgspec.Struct, frozen=True):

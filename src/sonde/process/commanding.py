@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from sonde.changes import Happened
 from sonde.clock import Micros
-from sonde.command import Board, Command, Step, StepKind
+from sonde.command import Board, Command, StepKind
 from sonde.entry import Entry
 
 
@@ -23,23 +23,10 @@ class Commanding:
             command, step = done
             self._changed[command.id] = command
             if step.step != StepKind.HANDED:
-                self._happened.append(_happened(step, log_time))
+                self._happened.append(Happened.of(step, log_time))
 
     def take_changed(self) -> tuple[Sequence[Command], Sequence[Happened]]:
         """What has changed since this was last asked."""
         commands, happened = list(self._changed.values()), self._happened
         self._changed, self._happened = {}, []
         return commands, happened
-
-
-def _happened(step: Step, log_time: Micros) -> Happened:
-    return Happened(
-        id=step.id,
-        device=step.device,
-        command=step.command,
-        step=step.step,
-        time=step.at(log_time),
-        message=step.message,
-        progress=step.progress,
-        details=step.details,
-    )

@@ -7,7 +7,7 @@ the log says to which epoch of which node it goes; it never goes to another.
 
 import asyncio
 import hashlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -22,6 +22,7 @@ from sonde.api.commands.order import Order
 from sonde.api.commands.owners import Owned, Owners
 from sonde.api.commands.tail import Tail
 from sonde.audit import act
+from sonde.changes import Happened
 from sonde.clock import SECOND, Clock, Micros
 from sonde.command import Board, Command, Poll, State, Step, StepKind, Task, Tasks, begin, command_of_row
 from sonde.entry import Entry, EntryKind
@@ -35,6 +36,7 @@ from sonde.template import checked
 OPEN_MOST: Final = 10_000
 OPEN_A_DEVICE: Final = 100
 _RECENT: Final = 1_000  # commands that are over, kept for whoever asks before the store has them
+_STEPS: Final = 200  # kept of one command
 _AT_ONCE: Final = 100  # commands in one answer
 _TICK_SECONDS: Final = 0.5
 _GRACE_SECONDS: Final = 5.0  # a node that asks again within this was never away
@@ -64,6 +66,7 @@ class Dispatcher:
         self._tail = Tail(log, opener, partition, begin=self._load, tell=self._heard, clock=clock)
         self._board, self._owners = Board(), Owners()
         self._recent: OrderedDict[str, Command] = OrderedDict()
+        self._steps: dict[str, deque[Happened]] = {}  # of both
         self._links: dict[tuple[str, str], Link] = {}
         self._newest: dict[str, Link] = {}  # by node
         self._handing: set[str] = set()
@@ -91,6 +94,10 @@ class Dispatcher:
     def find(self, id_: str) -> Command | None:
         """A command that is not over, or was until a short while ago, as the log has it now."""
         return self._board.open.get(id_) or self._recent.get(id_)
+
+    def steps_of(self, id_: str) -> Sequence[Happened]:
+        """The newest steps of a command that :meth:`find` knows, as far as they came since this server began."""
+        return list(self._steps.get(id_, ()))
 
     @property
     def problem(self) -> str:
@@ -329,11 +336,13 @@ class Dispatcher:
             return
         if done is None:
             return
-        command = done[0]
+        command, step = done
+        if step.step != StepKind.HANDED:
+            self._steps.setdefault(command.id, deque(maxlen=_STEPS)).append(Happened.of(step, log_time))
         if command.is_over:
             self._recent[command.id] = command
             if len(self._recent) > _RECENT:
-                self._recent.popitem(last=False)
+                self._steps.pop(self._recent.popitem(last=False)[0], None)
             self._metrics.commands.labels(command.state).inc()
         self._metrics.commands_open.set(len(self._board.open))
         self._wake(command.node or self._owners.node_of(command.device))

@@ -22,7 +22,8 @@ from sonde.api.filters import Device, Limit, Since, Skip, Until, given, moment
 from sonde.api.parts import DeskOf, DispatcherOf, PartsOf
 from sonde.api.responses import JSON, answer, documented, failing, next_page
 from sonde.api.routes.router import guarded, question_turn
-from sonde.command import Command, StepKind, command_json, command_of_row
+from sonde.changes import Happened
+from sonde.command import command_json, command_of_row
 from sonde.errors import NotFound
 from sonde.moment import format_time
 from sonde.ports import Credential
@@ -107,15 +108,18 @@ def commands(
 def command(parts: PartsOf, desk: DeskOf, command_id: _Id) -> Response:
     """One command with its steps, as the log has it now."""
     known = parts.dispatcher.find(command_id) if parts.dispatcher is not None else None
+    news = parts.dispatcher.steps_of(command_id) if parts.dispatcher is not None else ()
     stored = desk.ask(Commands(id=command_id, limit=1))
     if known is None:
         rows = _rows(stored.rows)
         if not rows:
             raise NotFound(f"there is no command {command_id!r}", hint="GET /commands lists all")
         known = command_of_row(rows[0])
-    steps = _rows(desk.ask(CommandSteps(id=command_id, oldest_first=True, limit=1000)).rows)
-    told = [_step(row) for row in steps] or [_accepted(known)]
-    return answer(msgspec.json.encode({**command_json(known), "steps": told}), stored.cursor)
+    steps = [_step(row) for row in _rows(desk.ask(CommandSteps(id=command_id, oldest_first=True, limit=1000)).rows)]
+    for step in map(_told, news):
+        if step not in steps:
+            steps.append(step)
+    return answer(msgspec.json.encode({**command_json(known), "steps": steps}), stored.cursor)
 
 
 def _step(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,10 +132,10 @@ def _step(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _accepted(command: Command) -> dict[str, Any]:
-    """The first step of a command that the store does not have yet."""
-    time = format_time(command.accepted_at)
-    return {"step": StepKind.ACCEPTED, "time": time, "message": "", "progress": None, "details": None}
+def _told(happened: Happened) -> dict[str, Any]:
+    """The same of a step that the store may not have yet."""
+    told = {name: getattr(happened, name) for name in ("step", "message", "progress", "details")}
+    return {**told, "time": format_time(happened.time)}
 
 
 def _rows(table: pa.Table) -> list[dict[str, Any]]:
