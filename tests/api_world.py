@@ -4,9 +4,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import msgspec
@@ -17,14 +17,18 @@ from fastapi import FastAPI
 
 from sonde.access import Access
 from sonde.api.app import create_app
+from sonde.api.commands.dispatcher import Dispatcher
+from sonde.api.parts import Parts
 from sonde.changes import LATEST, READINGS, Alert, Changes, Definition, LedgerLine, Mark, Progress, Series
 from sonde.clock import SECOND, Micros, SystemClock
 from sonde.control.audit import MemoryAuditTrail
 from sonde.control.memory import MemoryControl
 from sonde.control.notices import MemoryNotices
 from sonde.entry import Body, Entry, Lane
-from sonde.frame import Sealer, read_header
+from sonde.errors import Retry
+from sonde.frame import Opener, Sealer, read_header
 from sonde.keyring import KeyRing
+from sonde.log.memory import MemoryLog
 from sonde.metrics import Metrics
 from sonde.ports import Credential, Notices, Store
 from sonde.process.folding import Folding
@@ -150,11 +154,13 @@ def filled_store(path: Path) -> DuckStore:
 
 
 class StoringJournal:
-    """Port ``Journal``: what is recorded is in the store at once, as if a log and a processor were between."""
+    """Port ``Journal``: what is recorded is in the store at once, as if a processor were between, and in ``log``."""
 
     def __init__(self, store: Callable[[], Store]) -> None:
         self._store = store
-        self._sealer, self._lock = Sealer(KeyRing.generate("key-1")), threading.Lock()
+        self.ring, self.log = KeyRing.generate("key-1"), MemoryLog()
+        self.log.id = LOG
+        self._sealer, self._lock = Sealer(self.ring), threading.Lock()
 
     async def record(self, entries: Sequence[Entry], partition: int | None = None) -> Mapping[int, int]:
         with self._lock:
@@ -162,9 +168,17 @@ class StoringJournal:
             folding = Folding(store.load(), PlainIdentities(), LOG, 0)
             offset, time = folding.progress.offset, folding.progress.log_time + SECOND
             body = Body(entries)
-            header = read_header(self._sealer.seal(body, time))
-            store.commit(folding.fold([Opened(offset, header, body)]))
+            frame = self._sealer.seal(body, time)
+            store.commit(folding.fold([Opened(offset, read_header(frame), body)]))
+            self.fill_up_to(offset)
+            self.log.append(0, [frame])
             return {0: offset}
+
+    def fill_up_to(self, offset: int) -> None:
+        """Frames that say nothing in place of those that the store has had already."""
+        missing = offset - self.log.ends()[0][1]
+        if missing > 0:
+            self.log.append(0, [self._sealer.seal(Body(()), 1)] * missing)
 
 
 @dataclass
@@ -227,10 +241,33 @@ def served(app: FastAPI) -> Iterator[str]:
             assert thread.is_alive()
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        with _dispatching(app, server):
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(20)
+
+
+@contextlib.contextmanager
+def _dispatching(app: FastAPI, server: uvicorn.Server) -> Iterator[None]:
+    """A server that takes commands, if it has a store."""
+    parts: Parts = app.state.parts
+    journal = cast(StoringJournal, parts.journal)
+    store = parts.desk.current
+    try:
+        journal.fill_up_to(store().load().progress[0].offset)
+    except (Retry, IndexError, AttributeError):
+        yield
+        return
+    dispatcher = Dispatcher(
+        journal.log, Opener(journal.ring), store, journal, parts.audit, clock=parts.clock, metrics=parts.metrics
+    )
+    app.state.parts = replace(parts, dispatcher=dispatcher)
+    dispatcher.start(server.servers[0].get_loop())
+    try:
+        yield
+    finally:
+        dispatcher.stop(5)
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ class Desk:
     """
 
     def __init__(self, store: Callable[[], Store], metrics: Metrics) -> None:
-        self._store = store
+        self.current = store
         self._seconds = metrics.answers
         self.questions = Queue(AT_ONCE, WAITING)
         self.sql = Queue(SQL_AT_ONCE, SQL_WAITING)
@@ -67,8 +67,8 @@ class Desk:
     def ask(self, question: Question) -> Answer:
         """The store's answer; the errors of :meth:`sonde.ports.Store.ask`."""
         with self._seconds.time():
-            return self._store().ask(question)
+            return self.current().ask(question)
 
     def check(self) -> None:
         """The error that a question would meet, if there is no store to ask."""
-        self._store()
+        self.current()

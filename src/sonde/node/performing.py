@@ -182,7 +182,7 @@ class Performing:
     def _outcome(self, noted: Noted, task: Task, performer: Performer) -> tuple[StepKind, str, Any]:
         try:
             given = performer.perform(task.device, task.command, task.parameters, self._teller(noted))
-        except Exception as error:  # whatever a sensor raises, its command has failed
+        except (Exception, SystemExit) as error:  # whatever a sensor raises, its command has failed
             return StepKind.FAILED, str(error) or type(error).__name__, None
         message, details = _said(given)
         return StepKind.SUCCEEDED, message, details
