@@ -118,6 +118,12 @@ class TestTokens:
         assert (response.status_code, response.json()["field"]) == (422, field)
         assert acts(house) == []
 
+    def test_codes_of_invitations_are_tokens_too(self, api: httpx.Client) -> None:
+        code = api.post("/nodes/invitations", json={"node": "attic"}).json()["code"]
+        (listed,) = [t for t in api.get("/tokens").json() if t["scopes"] == ["join"]]
+        assert (listed["name"], listed["state"]) == ("attic", "valid")
+        assert code.split("_")[2] not in api.get("/tokens").text
+
     def test_lists_have_pages(self, api: httpx.Client) -> None:
         first = api.get("/tokens?limit=3")
         assert len(first.json()) == 3

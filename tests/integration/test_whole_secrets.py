@@ -47,7 +47,9 @@ def test_no_secret_stands_where_it_must_not(thorough: bool, tmp_path: Path, monk
         monkeypatch.setenv(f"SONDE_{setting.replace('.', '_').upper()}", secret)
     canaries = Canaries()
     canaries.add_given()
-    with Up(tmp_path, "--set", "sensor.building.rate=200") as up:
+    up = Up(tmp_path, "--set", "sensor.building.rate=200")
+    make_certificates(up)
+    with up:
         canaries.add_token("test", up.token)
         token = create_token(up.data, "node", "--scope", "ingest", "--node", "n")
         canaries.add_token("node", token)
@@ -56,6 +58,8 @@ def test_no_secret_stands_where_it_must_not(thorough: bool, tmp_path: Path, monk
         cookie = sign_in(up, link)
         canaries.add("the cookie", cookie.encode())
         canaries.add_token("made over the api", made_over_the_api(up))
+        for name, secret in of_a_node(up).items():
+            canaries.add_token(name, secret)
         canaries.add_files(up.data)
         with canaries.watch_arguments():
             run_commands(up, canaries, COMMANDS if thorough else COMMANDS[:3])
@@ -93,6 +97,26 @@ def test_every_secret_of_the_configuration_has_a_canary() -> None:
         if is_secret(info) and not is_later(info)
     }
     assert secrets == set(GIVEN), "give the new one a canary in tests/integration/canaries.py"
+
+
+def make_certificates(up: Up) -> None:
+    """An authority and a certificate with their private keys; the server speaks plain HTTP all the same."""
+    up.data.mkdir()
+    (up.data / "config.ini").touch(mode=0o600)
+    done = up.command("init", "--tls")
+    assert len(list(up.data.rglob("*.key"))) >= 1, done.stderr
+
+
+def of_a_node(up: Up) -> dict[str, str]:
+    """An invitation that waits, and what came of one that was used."""
+    codes = []
+    for name in ("waits", "joined"):
+        status, answer = up.request("POST", "/nodes/invitations", json.dumps({"node": name}).encode(), JSON)
+        assert status == 201, answer
+        codes.append(str(json.loads(answer)["code"]).partition(".")[0])
+    status, answer = up.request("POST", "/nodes/join", json.dumps({"code": codes[1]}).encode(), JSON)
+    assert status == 200, answer
+    return {"a code": codes[0], "a code that was used": codes[1], "a node's token": json.loads(answer)["token"]}
 
 
 def made_over_the_api(up: Up) -> str:
