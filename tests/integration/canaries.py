@@ -20,8 +20,25 @@ GIVEN: Final[Mapping[str, str]] = {
     "log.encryption_key": GIVEN_KEY,
     "node.encryption_key": base64.urlsafe_b64encode(b"canary-key-of-the-node's-outbox!").decode(),
     "node.token": Token.make().text,
+    "webhook.night.url": "http://127.0.0.1:9/canary-in-the-address-of-the-web-hook",
+    "webhook.night.secret": "canary-that-signs-for-the-web-hook",
+    "email.night.password": "canary-password-of-the-mail-server",
 }
-"""For every setting that is a secret, the one that the server is given. A new one needs a new line here."""
+"""For every setting that is a secret, the one that the server is given. A new one needs a new line here; of an address it is
+what stands behind the last slash."""
+OPEN: Final[Mapping[str, str]] = {
+    "webhook.night.allow_private": "yes",
+    "webhook.night.gather": "0s",
+    "email.night.user": "night",
+    "email.night.server": "127.0.0.1",
+    "email.night.port": "9",
+    "email.night.sender": "sonde@example.org",
+    "email.night.to": "night@example.org",
+    "email.night.gather": "0s",
+    "rule.hot.metric": "heat",
+    "rule.hot.threshold": "1",
+}
+"""What belongs to them and is no secret: nobody listens where the messages go, and so there is something to complain of."""
 _PEM: Final = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\n(.*?)-----END", re.DOTALL)
 
 
@@ -50,7 +67,7 @@ class Canaries:
             if secret.startswith("sonde_"):
                 self.add_token(setting, secret)
             else:
-                self.add(setting, secret.encode())
+                self.add(setting, secret.rpartition("/")[2].encode())
 
     def add_files(self, folder: Path) -> None:
         """The keys in every key ring and every PEM file of a folder: each may stand in that file and nowhere else."""

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from sonde.config.key import is_later, is_secret
+from sonde.config.model import NAMED_CLASSES
 from sonde.config.named import KINDS
 from sonde.config.sections import SECTIONS
 from tests.crash.disks import flip
 from tests.crash.nodes import stored_of
 from tests.crash.road import JSON, Up, create_token, wait_for
 from tests.crash.test_crash_up import start_node
-from tests.integration.canaries import GIVEN, GIVEN_KEY, Canaries
+from tests.integration.canaries import GIVEN, GIVEN_KEY, OPEN, Canaries
 
 REFUSED = (GIVEN_KEY[:-5], GIVEN_KEY + "x", f"{GIVEN_KEY},nonsense", f"{GIVEN_KEY[:-1]}!")
 READING = b'{"device": "d", "metric": "m", "value": 1}'
@@ -43,7 +44,7 @@ COMMANDS = (
 
 @pytest.mark.parametrize("thorough", [pytest.param(False, id="quick"), pytest.param(True, marks=pytest.mark.all)])
 def test_no_secret_stands_where_it_must_not(thorough: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for setting, secret in GIVEN.items():
+    for setting, secret in {**GIVEN, **OPEN}.items():
         monkeypatch.setenv(f"SONDE_{setting.replace('.', '_').upper()}", secret)
     canaries = Canaries()
     canaries.add_given()
@@ -65,6 +66,7 @@ def test_no_secret_stands_where_it_must_not(thorough: bool, tmp_path: Path, monk
             run_commands(up, canaries, COMMANDS if thorough else COMMANDS[:3])
             if thorough:
                 run_node(tmp_path, up, token, canaries)
+        raise_an_alert(up)
         look_at_answers(up, canaries, cookie)
         look_at_what_is_recorded(up, canaries)
         look_at_backup(tmp_path, up, canaries)
@@ -90,6 +92,7 @@ def test_the_key_that_was_drawn_stands_in_its_file_alone(tmp_path: Path) -> None
 
 def test_every_secret_of_the_configuration_has_a_canary() -> None:
     named = {f"sensor.{kind}": model for kind, model in KINDS.items()}
+    named |= {f"{prefix}.night": model for prefix, model in NAMED_CLASSES.items()}
     secrets = {
         f"{section}.{name}"
         for section, model in {**SECTIONS, **named}.items()
@@ -117,6 +120,16 @@ def of_a_node(up: Up) -> dict[str, str]:
     status, answer = up.request("POST", "/nodes/join", json.dumps({"code": codes[1]}).encode(), JSON)
     assert status == 200, answer
     return {"a code": codes[0], "a code that was used": codes[1], "a node's token": json.loads(answer)["token"]}
+
+
+def raise_an_alert(up: Up) -> None:
+    """Those outside cannot be told of it, and that is recorded."""
+    assert up.request("POST", "/telemetry", b'{"device": "d", "metric": "heat", "value": 9}', JSON)[0] == 202
+
+    def tried() -> bool:
+        return {n["target"] for n in up.get("/notifications") if n["tries"]} == {"webhook.night", "email.night"}
+
+    wait_for(tried, "both being tried", 60)
 
 
 def made_over_the_api(up: Up) -> str:
