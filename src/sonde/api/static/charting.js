@@ -133,6 +133,10 @@ export class Charting {
 
   /** Late data changed what was there: show where. @param {any} of @param {number} from @param {number} to seconds */
   correct(of, from, to) {
+    if (!of) {
+      this.load();
+      return;
+    }
     const line = this.named.get(nameOf(of));
     if (!line || to < this.loaded.since || from > this.loaded.until && !time.get().live) return;
     const near = line.mended.find(([a, b]) => from <= b + 60 && to >= a - 60);

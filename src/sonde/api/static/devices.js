@@ -5,7 +5,7 @@ import { useCell } from "./cell.js";
 import { CommandForm, CommandHistory } from "./command.js";
 import { follow } from "./feed.js";
 import { nameOf } from "./lines.js";
-import { Age, Empty, Problem, Waiting } from "./parts.js";
+import { Age, Empty, Problem, Waiting, Wide } from "./parts.js";
 import { address, now, place } from "./time.js";
 import { number, plain, seconds } from "./words.js";
 
@@ -56,15 +56,15 @@ function Device({ name }) {
   return html`<a class="back" href=${address("devices")}>‹ all devices</a>
     <h1>${name}</h1>
     <p>${[it.site_id, it.zone_id].filter(Boolean).join(", ") || html`<span class="quiet">no site</span>`}. Last seen <${Age} at=${newest} stale=${now() - newest > 300} /> ago. ${every ? html`<a href=${address("explore", { series: every })}>See it in Explore</a>` : null}</p>
-    <div class="wide"><table class="latest"><thead><tr><th scope="col">metric</th><th scope="col" class="n">newest</th><th scope="col">unit</th><th scope="col">quality</th><th scope="col" class="n">age</th><th scope="col">declared range</th></tr></thead>
-      <tbody>${it.series.map((/** @type {any} */ s) => html`<${Row} key=${nameOf({ ...s, device: name })} series=${s} live=${live.get(nameOf({ ...s, device: name }))} type=${declared[s.metric]} number=${series.find((/** @type {any} */ n) => nameOf(n) === nameOf({ ...s, device: name }))?.series} />`)}</tbody></table></div>
+    <${Wide} label=${"Newest values"}><table class="latest"><thead><tr><th scope="col">metric</th><th scope="col" class="n">newest</th><th scope="col">unit</th><th scope="col">quality</th><th scope="col" class="n">age</th><th scope="col">declared range</th></tr></thead>
+      <tbody>${it.series.map((/** @type {any} */ s) => html`<${Row} key=${nameOf({ ...s, device: name })} series=${s} live=${live.get(nameOf({ ...s, device: name }))} type=${declared[s.metric]} number=${series.find((/** @type {any} */ n) => nameOf(n) === nameOf({ ...s, device: name }))?.series} />`)}</tbody></table><//>
     <h2>Commands</h2>
     <${Problem} trouble=${templates.trouble} />
     ${templates.data && Object.keys(commands).length === 0 ? html`<p class="quiet">This device declares none.</p>` : null}
     ${Object.keys(commands).length ? html`<${CommandForm} device=${name} templates=${commands} /><${CommandHistory} device=${name} />` : null}
     <h2>Profile</h2>
-    ${Object.keys(declared).length === 0 ? html`<p class="quiet">It has not said what it is.</p>` : html`<div class="wide"><table><thead><tr><th scope="col">metric</th><th scope="col">type</th><th scope="col">unit</th><th scope="col">range or choices</th><th scope="col">meaning</th></tr></thead><tbody>
-      ${Object.entries(declared).map(([metric, d]) => html`<tr><th scope="row">${metric}</th><td>${d.data_type}</td><td class="unit">${d.unit || "–"}</td><td>${d.enum ? d.enum.join(", ") : bounds(d.range)}</td><td>${d.description}</td></tr>`)}</tbody></table></div>`}`;
+    ${Object.keys(declared).length === 0 ? html`<p class="quiet">It has not said what it is.</p>` : html`<${Wide} label=${"Profile"}><table><thead><tr><th scope="col">metric</th><th scope="col">type</th><th scope="col">unit</th><th scope="col">range or choices</th><th scope="col">meaning</th></tr></thead><tbody>
+      ${Object.entries(declared).map(([metric, d]) => html`<tr><th scope="row">${metric}</th><td>${d.data_type}</td><td class="unit">${d.unit || "–"}</td><td>${d.enum ? d.enum.join(", ") : bounds(d.range)}</td><td>${d.description}</td></tr>`)}</tbody></table><//>`}`;
 }
 
 /** @param {{series: any, live: import("./feed.js").Live | undefined, type: any, number: number | undefined}} props */

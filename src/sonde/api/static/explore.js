@@ -26,7 +26,7 @@ export function Explore() {
   useEffect(() => () => charting.stop(), []);
   useEffect(() => charting.pick(picked), [picked.join()]);
   useEffect(() => time.watch(() => charting.moved()), []);
-  const { since, until } = useEdge(charting, lines.length > 0 && style !== "table");
+  const { since, until } = useEdge(charting, lines.length > 0, style === "table" ? 0.5 : 0.016);
   const toggle = (/** @type {number} */ series) => pick(picked.includes(series) ? picked.filter((s) => s !== series) : [...picked, series].slice(-MOST));
   const otherLog = cursor && params.get("log") && !cursor.startsWith(`${params.get("log")}.`);
   useEffect(() => {
@@ -74,10 +74,10 @@ function useFound(find, picked) {
   return said;
 }
 
-/** The span drawn: while live its right edge moves, by half a pixel or more at a time. @param {Charting} charting @param {boolean} moving */
-function useEdge(charting, moving) {
+/** The span drawn: while live its right edge moves, by half a pixel or more at a time. @param {Charting} charting @param {boolean} moving @param {number} least seconds from one drawing to the next */
+function useEdge(charting, moving, least) {
   const { live, speed, since, until, span: length } = useCell(time);
-  const [edge, setEdge] = useState(0);
+  const [, setEdge] = useState(0);
   useEffect(() => {
     if (!live && !speed) return undefined;
     let frame = 0;
@@ -89,7 +89,7 @@ function useEdge(charting, moving) {
       if (speed) {
         advance(Math.min(passed, 1));
         charting.moved();
-      } else if (now() - drawn > Math.max(length / charting.width / 2, 0.016) && moving) {
+      } else if (now() - drawn > Math.max(length / charting.width / 2, least) && moving) {
         drawn = now();
         setEdge(drawn);
       }
@@ -97,9 +97,9 @@ function useEdge(charting, moving) {
     };
     frame = requestAnimationFrame(turn);
     return () => cancelAnimationFrame(frame);
-  }, [live, speed, length, moving]);
+  }, [live, speed, length, moving, least]);
   if (!live) return { since, until };
-  const end = Math.max(edge, now() - 1);
+  const end = now();
   return { since: end - length, until: end };
 }
 

@@ -14,7 +14,7 @@ import { ask, reached, returns, signedIn } from "./ask.js";
  * @property {string[]} [devices] exact names; absent: all @property {string[]} [metrics]
  * @property {string[]} [kinds] of message: data, alert, corrected, command_result, device_message
  * @property {string} [cursor] where to begin; absent: now @property {number} [rate] readings of a series a second at most
- * @property {(readings: Live[]) => void} [readings] @property {(of: Named, from: number, to: number) => void} [corrected]
+ * @property {(readings: Live[]) => void} [readings] @property {(of: Named | null, from: number, to: number) => void} [corrected]
  * @property {() => void} [lost] something is missing that will not come: ask the store
  * @property {(cursor: string) => void} [place] the place in the log up to which all has come
  * @property {(message: any) => void} [event] an alert, or a step of a command

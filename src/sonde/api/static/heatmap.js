@@ -2,7 +2,7 @@
 import { html, useMemo, useState } from "./vendor/preact.js";
 import { query, useAnswer } from "./ask.js";
 import { useCell } from "./cell.js";
-import { Empty, Problem, Waiting } from "./parts.js";
+import { Empty, Problem, Waiting, Wide } from "./parts.js";
 import { go, place, seen, time } from "./time.js";
 import { number, rfc, span, zone } from "./words.js";
 
@@ -34,14 +34,14 @@ export function Heatmap() {
     ${squares === null && !found.trouble ? html`<${Waiting} lines=${15} />` : null}
     ${squares?.length === 0 ? html`<${Empty} title="Nobody was counted in this span"><p>This view shows the metric <code>occupancy</code>. Choose a longer span above, or let a sensor send it with its site and zone.</p><//>` : null}
     ${squares?.length ? html`<p class="quiet">Share of 5-minute windows with anyone there, over ${live ? `the last ${span(length)}` : span(until - since)}. Hours in ${whole ? zone(utc) : "UTC"}.</p>
-      <div class="wide"><table class="heatmap" onMouseLeave=${() => point(null)}>
+      <${Wide} label=${"Occupancy by zone and hour"}><table class="heatmap" onMouseLeave=${() => point(null)}>
         <thead><tr><th scope="col">zone</th>${HOURS.map((h) => html`<th scope="col">${String(h).padStart(2, "0")}</th>`)}</tr></thead>
         <tbody>${rows(squares.filter((s) => !site || s.site_id === site)).map(([name, mine]) => html`<tr><th scope="row">${name}</th>${HOURS.map((h) => {
           const utcHour = (h - (whole ? shift : 0) + 48) % 24;
           const square = mine.find((s) => s.hour === utcHour);
           return html`<td class=${square ? `level${Math.round((square.occupancy_rate ?? 0) * 10)}` : "hole"} tabindex=${square ? 0 : undefined} aria-label=${square ? said(square) : "no data"} onMouseEnter=${() => point(square ?? null)} onFocus=${() => point(square ?? null)}>${square ? Math.round((square.occupancy_rate ?? 0) * 100) : "·"}</td>`;
         })}</tr>`)}</tbody>
-      </table></div>
+      </table><//>
       <p class="reading" role="status">${at ? `${at.site_id} ${at.zone_id}, ${String((at.hour + (whole ? shift : 0) + 24) % 24).padStart(2, "0")} h: ${said(at)}` : "Point at an hour to read it."}</p>` : null}
   </main>`;
 }

@@ -1,7 +1,7 @@
 /** Ledger: what became of every reading, per node and lane, and that the sums close. */
 import { html } from "./vendor/preact.js";
 import { useAnswer } from "./ask.js";
-import { At, Empty, Problem, Waiting } from "./parts.js";
+import { At, Empty, Problem, Waiting, Wide } from "./parts.js";
 import { number, seconds } from "./words.js";
 
 const PARTS = /** @type {const} */ (["stored", "duplicate", "refused", "set_aside", "lost", "missing"]);
@@ -37,11 +37,11 @@ export function Ledger() {
 function Sums({ lines }) {
   const total = /** @type {any} */ ({ source: "all", lane: "" });
   for (const name of ["sent", ...PARTS]) total[name] = lines.reduce((sum, line) => sum + /** @type {any} */ (line)[name], 0);
-  return html`<div class="wide"><table class="sums">
+  return html`<${Wide} label=${"Sums"}><table class="sums">
     <thead><tr><th scope="col">source</th><th scope="col">lane</th><th scope="col" class="n">sent</th>${PARTS.map((name, i) => html`<th scope="col" class="n" title=${MEANING[name]}>${i ? "+" : "="} ${name.replace("_", " ")}</th>`)}<th scope="col">closes</th></tr></thead>
     <tbody>${lines.map((line) => html`<${Row} key=${`${line.source} ${line.lane}`} line=${line} />`)}</tbody>
     <tfoot><${Row} line=${total} /></tfoot>
-  </table></div>
+  </table><//>
   <dl class="meanings">${PARTS.map((name) => html`<div><dt>${name.replace("_", " ")}</dt><dd>${MEANING[name]}</dd></div>`)}</dl>`;
 }
 
@@ -57,8 +57,8 @@ function Row({ line }) {
 function Gaps({ found }) {
   if (!found.data) return html`<${Problem} trouble=${found.trouble} />`;
   if (found.data.length === 0) return html`<h2>Gaps</h2><p class="quiet">None. Nothing is missing, lost or set aside.</p>`;
-  return html`<h2>Gaps</h2><div class="wide"><table class="gaps">
+  return html`<h2>Gaps</h2><${Wide} label=${"Gaps"}><table class="gaps">
     <thead><tr><th scope="col">noticed</th><th scope="col">what</th><th scope="col">source</th><th scope="col">lane</th><th scope="col" class="n">entries</th><th scope="col" class="n">readings</th><th scope="col">why</th></tr></thead>
     <tbody>${found.data.map((/** @type {any} */ g) => html`<tr><td>${g.noticed ? html`<${At} at=${seconds(g.noticed)} />` : "still open"}</td><td class="warn">${g.reason.replace("_", " ")}</td><th scope="row">${g.source || "requests"}</th><td>${g.lane}</td><td class="n">${g.first_seq}–${g.last_seq}</td><td class="n">${number(g.readings, 0)}</td><td>${g.detail ?? ""}</td></tr>`)}</tbody>
-  </table></div>`;
+  </table><//>`;
 }

@@ -3,7 +3,7 @@ import { html } from "./vendor/preact.js";
 import { useCell } from "./cell.js";
 import { cursor } from "./chart.js";
 import { indexAt, stats, valueAt } from "./lines.js";
-import { Age } from "./parts.js";
+import { Age, Wide } from "./parts.js";
 import { address, now, time } from "./time.js";
 import { digitsOf, letter, number, plain, stamp } from "./words.js";
 
@@ -17,10 +17,10 @@ export function Legend({ lines, since, until, remove }) {
   const at = useCell(cursor);
   const { utc, live } = useCell(time);
   const head = at === null ? (live ? "now" : "at the end") : stamp(at, utc);
-  return html`<div class="wide"><table class="legend" aria-label="Series in view">
+  return html`<${Wide} label=${"Series in view"}><table class="legend" aria-label="Series in view">
     <thead><tr><th scope="col"></th><th scope="col">series</th><th scope="col" class="n" id="at">${head}</th><th scope="col">unit</th><th scope="col" class="n">age</th><th scope="col" class="n">least</th><th scope="col" class="n">mean</th><th scope="col" class="n">greatest</th><th scope="col" class="n">readings</th><th scope="col"><span class="hidden">remove</span></th></tr></thead>
     <tbody>${ordered(lines).map((line, i) => html`<${Row} key=${line.series} line=${line} index=${i} at=${at ?? until} follows=${at === null && live} since=${since} until=${until} remove=${remove} />`)}</tbody>
-  </table></div>`;
+  </table><//>`;
 }
 
 /** @param {{line: Line, index: number, at: number, follows: boolean, since: number, until: number, remove: (series: number) => void}} props */

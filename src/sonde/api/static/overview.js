@@ -1,7 +1,7 @@
 /** Overview: sites and zones now, how they went, what is wrong, what is quiet, how fast readings come in. */
 import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 import { ask, query, returns, useAnswer } from "./ask.js";
-import { Age, Empty, Problem, Severity, Spark, Waiting, useBeat } from "./parts.js";
+import { Age, Empty, Problem, Severity, Spark, Waiting, Wide, useBeat } from "./parts.js";
 import { address, now, setClock } from "./time.js";
 import { digitsOf, number, rfc, seconds, size, span } from "./words.js";
 
@@ -112,7 +112,7 @@ function Site({ site, rows, alerts, units, trends }) {
   const zones = [...new Set(rows.map((r) => r.zone_id))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   const digits = new Map(metrics.map((m) => [m, digitsOf(rows.filter((r) => r.sensor_type === m).map((r) => r.current_avg))]));
   return html`<section class="site">
-    <div class="wide"><table class="zones" aria-label=${site || "Without a site"}>
+    <${Wide} label=${site || "Without a site"}><table class="zones" aria-label=${site || "Without a site"}>
       <thead><tr><th scope="col">${site || "Without a site"}</th>${metrics.map((m) => html`<th scope="col" class="n">${m} <span class="unit">${units[m]?.unit ?? ""}</span></th><th class="sparkhead" scope="col"><span class="hidden">last 6 h</span></th>`)}<th scope="col">alerts</th><th scope="col" class="n age">age</th></tr></thead>
       <tbody>${zones.map((zone) => {
         const mine = rows.filter((r) => r.zone_id === zone);
@@ -123,7 +123,7 @@ function Site({ site, rows, alerts, units, trends }) {
           <td class="alerts">${state(alerts.filter((a) => a.zone === zone))}</td>
           <td class="n age"><${Age} at=${newest} stale=${stale} /></td></tr>`;
       })}</tbody>
-    </table></div>
+    </table><//>
   </section>`;
 }
 

@@ -1,5 +1,5 @@
 /** Small pieces that every view uses: states, ages, empty pages, sparklines. */
-import { html, useEffect, useState } from "./vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 import { useCell } from "./cell.js";
 import { now, time } from "./time.js";
 import { moment, span, stamp } from "./words.js";
@@ -71,4 +71,21 @@ export function Spark({ values, label }) {
     }
   });
   return html`<svg class="spark" viewBox="0 0 72 20" role="img" aria-label=${label}><path d=${path} /></svg>`;
+}
+
+/** A table that may be wider than the page scrolls by itself; then the keyboard reaches it. @param {{label: string, children?: any}} props */
+export function Wide({ label, children }) {
+  const box = /** @type {import("./vendor/preact.js").Ref<HTMLElement>} */ (useRef(null));
+  useLayoutEffect(() => {
+    const fit = () => {
+      const scrolls = box.current.scrollWidth > box.current.clientWidth;
+      box.current.toggleAttribute("tabindex", false);
+      if (scrolls) box.current.tabIndex = 0;
+    };
+    const watch = new ResizeObserver(fit);
+    watch.observe(box.current);
+    if (box.current.firstElementChild) watch.observe(box.current.firstElementChild);
+    return () => watch.disconnect();
+  }, []);
+  return html`<div class="wide" ref=${box} role="region" aria-label=${label}>${children}</div>`;
 }

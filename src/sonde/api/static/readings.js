@@ -3,6 +3,7 @@ import { html, useState } from "./vendor/preact.js";
 import { useCell } from "./cell.js";
 import { ordered } from "./legend.js";
 import { at, valueAt } from "./lines.js";
+import { Wide } from "./parts.js";
 import { time } from "./time.js";
 import { digitsOf, letter, number, plain, span, stamp } from "./words.js";
 
@@ -21,11 +22,11 @@ export function ReadingsTable({ lines, since, until }) {
   const step = all.find((line) => line.step)?.step ?? 0;
   const fine = sorted.some((t) => t % 1 !== 0);
   if (all.length && sorted.length === 0) return html`<p class="quiet">Nothing was measured in this span.</p>`;
-  return html`<div class="wide"><table class="readings">
+  return html`<${Wide} label=${"Readings"}><table class="readings">
     <caption>${number(sorted.length, 0)} moments${step ? `, each ${span(step)} long: mean (least – greatest)` : ""}, newest first</caption>
     <thead><tr><th scope="col">time</th>${all.map((line, i) => html`<th scope="col" class="n"><span class="letter s${(i % 8) + 1}">${letter(i)}</span> ${line.metric} <span class="unit">${line.unit}</span><br /><span class="quiet">${line.device}</span></th>`)}</tr></thead>
     <tbody>${sorted.slice(0, most).map((t) => html`<tr key=${t}><th scope="row">${stamp(t, utc, fine)}</th>${all.map((line, i) => html`<td class="n">${cells(line, t, digits[i])}</td>`)}</tr>`)}</tbody>
-  </table></div>
+  </table><//>
   ${sorted.length > most ? html`<button class="more" onClick=${() => more(most * 2)}>Show more; ${number(sorted.length - most, 0)} are left</button>` : null}`;
 }
 

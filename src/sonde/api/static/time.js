@@ -165,3 +165,9 @@ export function read() {
   for (const name of ["since", "until", "span", "zone"]) params.delete(name);
   place.set({ view: view || "overview", rest: rest.join("/"), params });
 }
+
+/** Look at a stretch of time and some of what was before and after. @param {number} since @param {number} until */
+export function rangeAround(since, until) {
+  const more = Math.max(300, (until - since) / 2);
+  look(since - more, until + more);
+}
