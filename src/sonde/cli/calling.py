@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sonde.assemble.ask import let_in
+from sonde.assemble.remote import client_tls
 from sonde.assemble.server import running
 from sonde.cli.options import bearer_token
 from sonde.client import Client
@@ -20,13 +21,20 @@ TokenFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Token for 
 
 
 @contextmanager
-def calling(data: Path, url: str, token_file: Path | None, agent: str, seconds: int) -> Iterator[Client]:
+def calling(
+    data: Path, url: str, token_file: Path | None, ca: Path | None, agent: str, seconds: int
+) -> Iterator[Client]:
     """A client of the server at ``url``, or of the one that runs on ``data``, which lets ``agent`` in for so many seconds."""
     if url:
-        with Client(url, bearer_token(token_file)) as client:
+        tls = client_tls(url, ca, data)
+        with Client(url, bearer_token(token_file), ca=tls.context() if tls else None) as client:
             yield client
         return
     directory = DataDirectory.open(data)
     server = running(directory)
-    with let_in(directory, agent, seconds) as headers, Client(server.url, headers=headers) as client:
+    tls = server.tls()
+    with (
+        let_in(directory, agent, seconds) as headers,
+        Client(server.url, headers=headers, ca=tls.context() if tls else None) as client,
+    ):
         yield client

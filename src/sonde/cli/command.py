@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from sonde.cli.calling import TokenFile, Url, calling
-from sonde.cli.options import DEFAULT_DATA, Data, Json
+from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json
 from sonde.cli.tables import cell_text, print_json
 from sonde.cli.terminal import ACCENT, done, is_live, note
 from sonde.client import Client, Outcome
@@ -37,6 +37,7 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check it.")] = False,
     url: Url = "",
     token_file: TokenFile = None,
+    ca: Ca = None,
     json: Json = False,
 ) -> None:
     """Have a device do something, and show what becomes of it.
@@ -44,7 +45,7 @@ def command(
     What the device gives back goes to standard output. Exit 0 when it succeeded, or was taken with --no-wait.
     """
     pairs = [_pair(text) for text in parameters or ()]
-    with calling(data, url, token_file, "sonde command", _WEEK) as client:
+    with calling(data, url, token_file, ca, "sonde command", _WEEK) as client:
         given = _typed(pairs, _template(client, device, name))
         if dry_run:
             _print_check(client, device, name, given, json=json)

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 
 from sonde.cli.calling import TokenFile, Url, calling
-from sonde.cli.options import DEFAULT_DATA, Data, Json
+from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json
 from sonde.cli.tables import print_json, print_table
 from sonde.cli.terminal import done, note
 
@@ -25,11 +25,12 @@ def list_(
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="How many at most; else 20.")] = 20,
     url: Url = "",
     token_file: TokenFile = None,
+    ca: Ca = None,
     json: Json = False,
 ) -> None:
     """The newest commands, and what became of them."""
     asked = {name: text for name, text in (("device_id", device), ("state", state)) if text}
-    with calling(data, url, token_file, "sonde commands", _SECONDS) as client:
+    with calling(data, url, token_file, ca, "sonde commands", _SECONDS) as client:
         found = client.query("/commands", limit=limit, **asked).data
     if json:
         print_json(found)
@@ -39,10 +40,15 @@ def list_(
 
 @app.command()
 def show(
-    command: _Id, data: Data = DEFAULT_DATA, url: Url = "", token_file: TokenFile = None, json: Json = False
+    command: _Id,
+    data: Data = DEFAULT_DATA,
+    url: Url = "",
+    token_file: TokenFile = None,
+    ca: Ca = None,
+    json: Json = False,
 ) -> None:
     """One command, step by step."""
-    with calling(data, url, token_file, "sonde commands", _SECONDS) as client:
+    with calling(data, url, token_file, ca, "sonde commands", _SECONDS) as client:
         found = client.query(f"/commands/{quote(command, safe='')}").data
     if json:
         print_json(found)
@@ -54,9 +60,9 @@ def show(
 
 
 @app.command()
-def cancel(command: _Id, data: Data = DEFAULT_DATA, url: Url = "", token_file: TokenFile = None) -> None:
+def cancel(command: _Id, data: Data = DEFAULT_DATA, url: Url = "", token_file: TokenFile = None, ca: Ca = None) -> None:
     """Take a command back that is still queued."""
-    with calling(data, url, token_file, "sonde commands", _SECONDS) as client:
+    with calling(data, url, token_file, ca, "sonde commands", _SECONDS) as client:
         client.cancel(command)
     done(f"cancelled {command}")
 

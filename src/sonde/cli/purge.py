@@ -11,9 +11,9 @@ import typer
 
 from sonde.assemble.ask import let_in
 from sonde.assemble.purging import Matching, Stopped, purge_over
-from sonde.assemble.remote import Remote
+from sonde.assemble.remote import Remote, client_tls
 from sonde.assemble.server import find_running
-from sonde.cli.options import DEFAULT_DATA, Config, Data, Sets, bearer_token
+from sonde.cli.options import DEFAULT_DATA, Ca, Config, Data, Sets, bearer_token
 from sonde.cli.settings import load_settings
 from sonde.cli.terminal import done, note
 from sonde.clock import SECOND, Micros, SystemClock
@@ -69,6 +69,7 @@ def purge(
     token_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Token for --url; else the variable SONDE_TOKEN.")
     ] = None,
+    ca: Ca = None,
 ) -> None:
     """Take readings out for good, with their windows, newest values and alerts. The server may be running or not.
 
@@ -82,7 +83,7 @@ def purge(
     if not url and moment is not None:
         moment = whole_windows(moment, [round(w) for w in load_settings(config, data, set_).settled().process.windows])
         orders = [msgspec.structs.replace(order, before=moment) for order in orders]
-    with _opened(data, config, set_, url, token_file) as place:
+    with _opened(data, config, set_, url, token_file, ca) as place:
         found = [place.count(order) for order in orders]
         _tell(orders, found)
         if not any(one.readings for one in found):
@@ -98,17 +99,17 @@ def purge(
 
 @contextmanager
 def _opened(
-    data: Path, config: Path | None, sets: Sequence[str] | None, url: str, token: Path | None
+    data: Path, config: Path | None, sets: Sequence[str] | None, url: str, token: Path | None, ca: Path | None
 ) -> Iterator[_Place]:
     if url:
         bearer = bearer_token(token)
-        yield _Server(Remote(url, {"Authorization": f"Bearer {bearer}"} if bearer else {}))
+        yield _Server(Remote(url, {"Authorization": f"Bearer {bearer}"} if bearer else {}, client_tls(url, ca, data)))
         return
     directory = DataDirectory.open(data)
     server = find_running(directory)
     if server is not None:
         with let_in(directory, "sonde purge", _SECONDS) as headers:
-            yield _Server(Remote(server.url, headers))
+            yield _Server(Remote(server.url, headers, server.tls()))
         return
     stopped = Stopped(directory, load_settings(config, data, list(sets or [])).settled())
     try:

@@ -9,7 +9,7 @@ import typer
 from rich.cells import cell_len
 
 from sonde.cli.calling import calling
-from sonde.cli.options import DEFAULT_DATA, Data, Json
+from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json
 from sonde.cli.tables import cell_text
 from sonde.cli.terminal import ACCENT, is_live, note, warn
 from sonde.client import AlertTurned, Corrected, Event, Gap, Reading
@@ -46,6 +46,7 @@ def tail(
     token_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Token for --url; else the variable SONDE_TOKEN.")
     ] = None,
+    ca: Ca = None,
     json: Json = False,
 ) -> None:
     """Readings as they come. Patterns are shell-style: --device 'Site-01/*'.
@@ -54,7 +55,7 @@ def tail(
     """
     cursor = _cursor(since)
     show = _Lines(sys.stdout, json=json)
-    with calling(data, url, token_file, "sonde tail", _WEEK) as client:
+    with calling(data, url, token_file, ca, "sonde tail", _WEEK) as client:
         feed = client.follow(
             device=device,
             metric=metric,

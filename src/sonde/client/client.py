@@ -1,6 +1,7 @@
 """Readings in, questions out, the live feed, and commands."""
 
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 from sonde.client.follow import Follow
 from sonde.client.outcome import Checked, Outcome
 from sonde.client.server import Answer, Server
+from sonde.errors import Hold
 from sonde.message import Kind, Subscribe
 from sonde.reading import Reading
 
@@ -25,7 +27,8 @@ class Client:
     """A server of Sonde. Threads may share it.
 
     ``token`` needs the scope of what is done with it: ``ingest`` to send, ``read`` to ask and follow, ``command`` to
-    command. ``ca`` is a file with the certificates of the server's authority, if the system does not know it.
+    command. ``ca`` is a file with the certificates of the server's authority, if the system does not know it, or a context
+    that says all of what is trusted.
     ``patience`` is for how many seconds :meth:`send` tries again while the server is away or busy.
 
     Methods raise the errors of :mod:`sonde.errors`: what happened, where, and what to do.
@@ -37,11 +40,11 @@ class Client:
         token: str = "",
         *,
         headers: Mapping[str, str] | None = None,
-        ca: Path | str | None = None,
+        ca: Path | str | ssl.SSLContext | None = None,
         patience: float = 60.0,
     ) -> None:
         who = {"Authorization": f"Bearer {token}"} if token else {}
-        self._server = Server(url, {**who, **(headers or {})}, Path(ca) if ca is not None else None, patience)
+        self._server = Server(url, {**who, **(headers or {})}, _trusted(url, ca), patience)
 
     def __enter__(self) -> Self:
         return self
@@ -163,6 +166,15 @@ class Client:
 
 def _outcome(answer: Answer) -> Outcome:
     return msgspec.convert(answer.data, Outcome)
+
+
+def _trusted(url: str, ca: Path | str | ssl.SSLContext | None) -> ssl.SSLContext | None:
+    if isinstance(ca, ssl.SSLContext) or not url.startswith("https:"):
+        return ca if isinstance(ca, ssl.SSLContext) else None
+    try:
+        return ssl.create_default_context(cafile=None if ca is None else str(ca))
+    except (OSError, ssl.SSLError) as error:
+        raise Hold(f"{ca} cannot be used as an authority ({error})", hint="It should be a PEM file") from None
 
 
 def _plain(reading: Reading | Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,7 +1,6 @@
 """Following the live feed: across lost connections and restarts of the server, each reading once."""
 
 import random
-import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -78,8 +77,8 @@ class Follow:
     def _open(self) -> ClientConnection:
         url = self._server.url
         secure: dict[str, Any] = {}
-        if url.startswith("https:"):
-            secure["ssl"] = ssl.create_default_context(cafile=None if self._server.ca is None else str(self._server.ca))
+        if self._server.tls is not None:
+            secure["ssl"] = self._server.tls
         socket: ClientConnection = connect(
             f"ws{url.removeprefix('http')}/ws",
             additional_headers=self._server.headers,

@@ -1,9 +1,9 @@
 """A server of Sonde as a client asks it, over HTTP."""
 
 import re
+import ssl
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -52,18 +52,20 @@ class _Problem(msgspec.Struct):
 
 
 class Server:
-    """A server at ``url``; ``headers`` say who asks. ``ca`` is a file with the certificates of its authority."""
+    """A server at ``url``; ``headers`` say who asks. ``tls`` is what is trusted where the address is https."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], ca: Path | None, patience: float) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None, patience: float) -> None:
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Hold(f"{url!r} is not the address of a server", hint="It looks like http://127.0.0.1:8000")
         self.headers = dict(headers)
-        self.ca = ca
+        self.tls = tls
         self._path = parts.path
         self._patience = patience
-        trusted: dict[str, Any] = {} if ca is None else {"ca_certs": str(ca)}
+        trusted: dict[str, Any] = {}
+        if tls is not None:
+            trusted = {"ssl_context": tls, "assert_hostname": None if tls.check_hostname else False}
         self._pool = urllib3.PoolManager(retries=False, timeout=TIMEOUT, maxsize=4, **trusted)
 
     def ask(
