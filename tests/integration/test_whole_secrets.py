@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sonde.config.key import is_later, is_secret
+from sonde.config.key import Section, is_later, is_secret
 from sonde.config.model import NAMED_CLASSES
 from sonde.config.named import KINDS
 from sonde.config.sections import SECTIONS
@@ -91,7 +91,7 @@ def test_the_key_that_was_drawn_stands_in_its_file_alone(tmp_path: Path) -> None
 
 
 def test_every_secret_of_the_configuration_has_a_canary() -> None:
-    named = {f"sensor.{kind}": model for kind, model in KINDS.items()}
+    named: dict[str, type[Section]] = {f"sensor.{kind}": model for kind, model in KINDS.items()}
     named |= {f"{prefix}.night": model for prefix, model in NAMED_CLASSES.items()}
     secrets = {
         f"{section}.{name}"
