@@ -288,6 +288,20 @@ def test_a_pattern_that_ends_in_a_line_break_is_none(world: World) -> None:
     assert send(world, headers, "mine\n") == 422
 
 
+def test_devices_that_a_token_may_command(world: World) -> None:
+    """Whether there is such a device is for those to know who may command it."""
+    headers = {**JSON, "Authorization": world.token("command", devices=("mine-*",))}
+
+    def command(device: str, **headers: str) -> int:
+        body = json.dumps({"device": device, "command": "get_status"}).encode()
+        return ask(world.up, "POST", "/commands", headers, body)[0]
+
+    assert command("other-1", **headers) == 403
+    assert command("mine-1", **headers) in {404, 409, 422}
+    everything = {**JSON, "Authorization": world.token("command")}
+    assert command("other-1", **everything) == command("mine-1", **headers)
+
+
 def send(world: World, headers: dict[str, str], *devices: str) -> int:
     body = json.dumps([{"device": device, "metric": "m", "value": 1} for device in devices]).encode()
     return ask(world.up, "POST", "/telemetry", headers, body)[0]

@@ -8,6 +8,7 @@ from sonde import errors
 from sonde.errors import (
     Conflict,
     Damaged,
+    Doubtful,
     Forbidden,
     Hold,
     InUse,
@@ -29,6 +30,7 @@ from sonde.problem import answer_problem
 
 STATUS: dict[type[SondeError], tuple[SondeError, int]] = {
     Retry: (Retry("the disk is full", hint="Free some"), 503),
+    Doubtful: (Doubtful("no answer came back"), 503),
     Throttled: (Throttled("over the budget", after=2.1), 429),
     Hold: (Hold("stopped"), 503),
     Damaged: (Damaged("a frame is torn", file="0.log", offset=7), 503),
