@@ -19,9 +19,18 @@ SETTINGS = {"windows": list(WIDTHS)}
 RULES = (
     Rule(id="high", metric="co2", type="above", threshold=1000.0),
     Rule(id="long", metric="co2", type="above", threshold=1000.0, duration=20.0, clear=900.0),
+    Rule(id="steep", metric="co2", type="rate", threshold=60.0, per=1.0, clear=0.0),
+    Rule(id="falls", metric="temperature", type="rate", threshold=-2.0, upper=3.0, per=2.0, duration=3.0),
+    Rule(id="error", metric="status", type="equals", text="error", duration=2.0),
+    Rule(id="quiet", metric="temperature", type="no_data", duration=5.0),
+    Rule(id="still", metric="status", type="no_data", duration=8.0),
     Rule(id="band", metric="temperature", type="outside", threshold=10.0, upper=30.0, duration=10.0, clear=2.0),
 )
-VALUES = {"co2": (600.0, 899.0, 950.0, 1001.0, 1200.0), "temperature": (5.0, 11.0, 20.0, 29.0, 31.0)}
+VALUES: dict[str, tuple[float | str, ...]] = {
+    "co2": (600.0, 899.0, 950.0, 1001.0, 1200.0),
+    "temperature": (5.0, 11.0, 20.0, 29.0, 31.0, "broken"),
+    "status": ("ok", "error"),
+}
 Name = tuple[str, str]  # device, metric
 LaneOf = tuple[str, int]
 StreamName = tuple[str, str, int]
@@ -148,7 +157,9 @@ class Scenario:
         room, time = self.rooms.pop()
         id_ = alert_id("high", Series(0, room, "co2", "", "", "{}"), time, late=False)
         action = self.random.choice(["acknowledge", "shelve"])
-        return Message(Entry(EntryKind.ACKNOWLEDGEMENT, "api", payload={"alert": id_, "action": action}))
+        until = self.now + self.random.randint(0, 20) * SECOND if self.random.random() < 0.5 else None
+        payload = {"alert": id_, "action": action, "who": "anna", "until": until}
+        return Message(Entry(EntryKind.ACKNOWLEDGEMENT, "api", payload=payload))
 
     def words(self) -> list[Message]:
         """What is not readings."""
@@ -157,7 +168,9 @@ class Scenario:
             case 0:
                 return [Message(Entry(EntryKind.RULE, "api", payload={"id": rule.id, "rule": None}))]
             case 1:
-                body = {**rule.body(), "threshold": rule.level + self.random.choice([-5.0, 0.0])}
+                body = rule.body()
+                if rule.threshold is not None:
+                    body["threshold"] = rule.threshold - self.random.choice([5.0, 0.0])
                 return [Message(Entry(EntryKind.RULE, "api", payload={"id": rule.id, "rule": body}))]
             case 2 | 3:
                 return [self.acknowledgement() if self.rooms else self.room()]

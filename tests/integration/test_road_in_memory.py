@@ -98,7 +98,7 @@ def rows_of(store: PlainStore) -> list[tuple[Any, ...]]:
     names = [store.series[s][1:3] for s in table["series"].to_pylist()]
     times = table["time"].cast(pa.int64()).to_pylist()
     rest = zip(times, table["value"].to_pylist(), table["quality"].to_pylist(), strict=True)
-    return sorted((*name, *more) for name, more in zip(names, rest, strict=True))
+    return sorted(((*name, *more) for name, more in zip(names, rest, strict=True)), key=repr)
 
 
 def windows_of(readings: list[tuple[Any, ...]]) -> dict[Any, list[float]]:
@@ -106,12 +106,13 @@ def windows_of(readings: list[tuple[Any, ...]]) -> dict[Any, list[float]]:
     for device, metric, time, value, _ in readings:
         for width in WIDTHS:
             seen = windows.setdefault((device, metric, width, time // (width * SECOND)), [])
-            seen.append(value)
-    return {key: [len(v), sum(v), min(v), max(v)] for key, v in windows.items()}
+            if value is not None:
+                seen.append(value)
+    return {key: [len(v), sum(v), min(v), max(v)] for key, v in windows.items() if v}
 
 
 def check_readings_and_windows(store: PlainStore, slowly: Slowly) -> None:
-    assert rows_of(store) == sorted(slowly.readings)  # I1, I2
+    assert rows_of(store) == sorted(slowly.readings, key=repr)  # I1, I2
     found = {}
     for row in store.windows.set_column(2, "start", store.windows["start"].cast(pa.int64())).to_pylist():
         device, metric = store.series[row["series"]][1:3]
@@ -127,7 +128,8 @@ def check_alerts(store: PlainStore, slowly: Slowly) -> None:
         if not a.id.startswith("late-")
     }
     columns = ("state", "since", "value", "peak", "fired", "resolved", "old")
-    assert found == {a["id"]: tuple(a[c] for c in columns) for a in slowly.alerts.values()}  # I3
+    assert found == {a["id"]: tuple(a[c] for c in columns) for a in slowly.alerts.alerts.values()}  # I3
+    assert [(e.offset, e.time, e.alert, e.event) for e in store.events] == slowly.alerts.in_order()
 
 
 def check_ledger(store: PlainStore, slowly: Slowly, poison: int) -> None:
@@ -159,6 +161,7 @@ def check_rebuilt(road: Road) -> None:
     assert again.series == road.store.series
     assert again.latest == road.store.latest
     assert again.alerts == road.store.alerts
+    assert again.events == road.store.events
     assert again.streams == road.store.streams
     assert again.ledger == road.store.ledger
     assert again.definitions == road.store.definitions
@@ -186,6 +189,8 @@ def struck(roads: list[Road]) -> Counter[str]:
         total += road.faults
         for line in road.slowly.ledger.values():
             total += line
+        total += Counter(event.event for event in road.store.events)
+        total += Counter(alert.type for alert in road.store.alerts.values())
         total["retroactive"] += sum(a.retroactive for a in road.store.alerts.values())
         total["alerts"] += len(road.store.alerts)
         total["acknowledged"] += sum(a.state in {"acknowledged", "shelved"} for a in road.store.alerts.values())
@@ -196,6 +201,8 @@ def struck(roads: list[Road]) -> Counter[str]:
 def test_readings_windows_alerts_and_ledger_are_those_of_a_slow_computation() -> None:
     total = struck([simulate(seed, 40) for seed in range(30)])
     for what in ("retry", "crash", "overtaken", "duplicate", "conflicting", "lost", "refused", "late"):
+        assert total[what], what
+    for what in ("fired", "unshelved", "resolved", "above", "outside", "rate", "equals", "no_data"):
         assert total[what], what
     for what in ("alerts", "retroactive", "acknowledged", "holes"):
         assert total[what], what

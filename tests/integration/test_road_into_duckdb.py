@@ -40,13 +40,14 @@ class Mirrored(PlainStore):
 
 def asked(duck: DuckStore, columns: str, view: str) -> list[tuple[Any, ...]]:
     rows = duck.ask(Sql(f"select {columns} from {view}")).rows
-    return sorted(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+    return sorted(zip(*(column.to_pylist() for column in rows.columns), strict=True), key=repr)
 
 
 def check_duck(duck: DuckStore, plain: PlainStore) -> None:
     assert asked(duck, "device, metric, epoch_us(time), value, quality", "readings") == rows_of(plain)
     windows = asked(duck, "count, min, max, last", "windows")
-    assert windows == sorted(zip(*(plain.windows[c].to_pylist() for c in ("count", "min", "max", "last")), strict=True))
+    columns = (plain.windows[c].to_pylist() for c in ("count", "min", "max", "last"))
+    assert windows == sorted(zip(*columns, strict=True), key=repr)
     state = duck.load()
     assert dict(state.newest) == plain.latest
     assert {s.id: s for s in state.series} == plain.series

@@ -76,5 +76,6 @@ def _said(batch: Batch) -> npt.NDArray[np.uint64]:
     text = columns.column("text")
     if text.null_count < len(text):
         crcs = [0 if t is None else zlib.crc32(t.encode()) + 1 for t in text.to_pylist()]
-        said = (said ^ (said >> np.uint64(31))) * _ODD + np.array(crcs, np.uint64)
+        with_text = (said ^ (said >> np.uint64(31))) * _ODD + np.array(crcs, np.uint64)
+        said = np.where(text.is_valid().to_numpy(zero_copy_only=False), with_text, said)  # whatever comes beside it
     return said.astype("<u8")
