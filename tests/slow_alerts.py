@@ -75,6 +75,8 @@ class SlowAlerts:
         alert = self.alerts.get(payload["alert"])
         if alert is not None and alert["state"] not in {"pending", "resolved"}:
             until = payload.get("until") if payload["action"] == "shelve" else None
+            if until is not None and until <= self._now:
+                return
             alert.update(state=_DONE[payload["action"]], until=until)
             self._tell(alert, alert["state"], self._now)
 

@@ -29,7 +29,7 @@ class Found(msgspec.Struct, frozen=True, omit_defaults=True):
     why: str = ""
 
 
-class Findings(msgspec.Struct, frozen=True, omit_defaults=True):
+class Findings(msgspec.Struct, omit_defaults=True):
     """What the owner of ``rule`` (as it was set at ``set_at``) found in the windows that began before ``until``.
 
     ``round`` counts these, so that none counts twice. ``settled`` are the series whose corrections, up to the offset of

@@ -85,7 +85,8 @@ class Defined:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How far each partition of the log has been stored: ``partition, next_offset, log_time``."""
+    """How far each partition has been stored, of every log that was ever followed: ``log, partition, next_offset,
+    log_time``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -14,13 +14,13 @@ from sonde.assemble.truth import Need, open_store, open_truth, set_store_aside
 from sonde.clock import DAY, SECOND, SystemClock
 from sonde.config import Settings
 from sonde.directory import DataDirectory
-from sonde.entry import Entry
 from sonde.errors import Damaged, Hold, Retry, SondeError
 from sonde.frame import Opener
 from sonde.keyring import Keys
 from sonde.metrics import Metrics
 from sonde.ports import Onlooker, Store
 from sonde.process.following import Following
+from sonde.process.judge import Judge, Record
 from sonde.process.processor import Lag, Processor
 from sonde.process.rebuild import forget_identities, rebuild
 from sonde.store.duckdb import DuckStore
@@ -49,7 +49,7 @@ class Storage:
         self._opener = Opener(ring)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._record: Callable[[Sequence[Entry]], object] = lambda entries: None
+        self._record: Record = lambda entries, partition: {}
         self._onlookers: Sequence[Onlooker] = ()
         self._trouble: dict[str, str] = {}  # by thread: what keeps it from its work
         self.processor: Processor | None = None
@@ -84,15 +84,16 @@ class Storage:
             raise Retry(self._trouble.get("store", "the store is not open yet"), after=2.0)
         return self._store
 
-    def start(self, record: Callable[[Sequence[Entry]], object], onlookers: Sequence[Onlooker] = ()) -> None:
-        """Begin. ``record`` puts entries into the log: what the configuration says and the log does not. ``onlookers`` are
-        told of each step of the processor."""
+    def start(self, record: Record, onlookers: Sequence[Onlooker] = ()) -> None:
+        """Begin. ``record`` puts entries into the log: what the configuration says and the log does not, and what the
+        owner of the rules over windows finds. ``onlookers`` are told of each step of the processor."""
         self._record, self._onlookers = record, onlookers
         if self._store is not None:
             self._try_to_tell(self._store)
         self._threads = [
             threading.Thread(target=self._process, name="processor", daemon=True),
             threading.Thread(target=self._maintain, name="maintain", daemon=True),
+            threading.Thread(target=self._judge, name="judge", daemon=True),
             threading.Thread(target=self.following.run, args=(self._stop,), name="feed", daemon=True),
         ]
         for thread in self._threads:
@@ -162,6 +163,13 @@ class Storage:
         )
         self.processor.run(self._stop)
 
+    def _judge(self) -> None:
+        while self._store is None:
+            if self._stop.wait(_RETRY_SECONDS):
+                return
+        judge = Judge(self._store, self._record, clock=self._clock)
+        judge.run(self._stop, lambda: self.processor is not None and self.processor.judges)
+
     def _try_to_remake(self) -> None:
         try:
             if self._making is None:
@@ -228,7 +236,7 @@ class Storage:
         try:
             entries = new_definitions(self._settings, store.load().definitions)
             if entries:
-                self._record(entries)
+                self._record(entries, None)
         except Retry as error:
             self._untold = True
             self._trouble["configuration"] = f"rules and settings are not in the log yet: {error}"

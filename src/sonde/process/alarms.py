@@ -89,8 +89,8 @@ class Alarms:
         self.book.drop_rule(id_, keeps, same, frame)
         self._alerting.set_rule(id_, rule)
         self._silence.set_rule(id_, rule, place.log_time)
-        self.windowed.set_rule(id_, rule, place.log_time)
         forgotten = self.windowed.forget(id_)
+        self.windowed.set_rule(id_, rule, place.log_time)
         return [forgotten] if forgotten is not None else []
 
     def purge(self, purge: Purge) -> None:

@@ -88,11 +88,14 @@ class Book:
             return
         given = payload.get("until")
         until = given if action == "shelve" and isinstance(given, int) else None
+        log_time = int(self._heard.log_times[frame])
+        if until is not None and until <= log_time:
+            return  # a shelf that is over already
         after = advance(alert, action, until)
         assert after is not None
         self._replace(alert, after)
         said = {name: text if isinstance(text := payload.get(name), str) else "" for name in ("who", "why")}
-        self._write(alert.id, _ACTIONS[action], frame, int(self._heard.log_times[frame]), until=until, **said)
+        self._write(alert.id, _ACTIONS[action], frame, log_time, until=until, **said)
 
     def drop_rule(self, rule: str, keeps: Collection[Track], keeps_of_windows: bool, frame: int) -> None:
         """A rule was changed or removed: what is pending under it starts anew, what fires is resolved, but for the tracks

@@ -32,7 +32,7 @@ from sonde.removal import Floor, PurgeOrder, whole_windows
 from sonde.window import fold
 
 _NEVER: Final = np.iinfo(np.int64).min
-_BETWEEN: Final = frozenset({EntryKind.ACKNOWLEDGEMENT, EntryKind.PURGE})
+_BETWEEN: Final = frozenset({EntryKind.ACKNOWLEDGEMENT, EntryKind.PURGE, EntryKind.FINDINGS})
 _TURNING: Final = frozenset({EntryKind.PROFILE, EntryKind.RULE, EntryKind.SETTINGS})
 
 
@@ -61,8 +61,8 @@ class Folding:
 
     def turns(self, frame: Opened, turned: bool) -> bool:
         """Whether ``frame`` changes what the readings after it mean: a definition that is new, or an acknowledgement,
-        or a purge, which belong between the readings before them and those after. ``turned``: so does a frame that waits
-        before it, and what is in force is not known yet."""
+        a purge, or findings, which belong between the readings before them and those after. ``turned``: so does a frame
+        that waits before it, and what is in force is not known yet."""
         return any(
             entry.kind in _BETWEEN or (entry.kind in _TURNING and (turned or self._definitions.changes(entry)))
             for entry in frame.body.entries
@@ -139,6 +139,11 @@ class Folding:
     def waits(self) -> bool:
         """Whether it matters that time goes on in the log, though nothing comes."""
         return self._alarms.waits
+
+    @property
+    def judges(self) -> bool:
+        """Whether there are rules over windows."""
+        return self._alarms.windowed.waits
 
     def _changes(self, progress: Progress, tally: Tally, **more: Any) -> Changes:
         alerts, retracted, events = self._alarms.book.take_changed()

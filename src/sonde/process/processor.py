@@ -117,6 +117,11 @@ class Processor:
         """Whether a rule needs to know that time goes on in the log, though nothing comes: an idle log gets ticks then."""
         return self._folding is not None and self._folding.waits
 
+    @property
+    def judges(self) -> bool:
+        """Whether there are rules over windows, which have an owner."""
+        return self._folding is not None and self._folding.judges
+
     def lag(self) -> Lag:
         """How far the store is behind the log."""
         _, end = self._log.ends().get(self._partition, (0, 0))

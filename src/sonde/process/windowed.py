@@ -56,8 +56,9 @@ class Windowed:
             self._watched[id_] = np.array([rule.watches(series) for series in self._series], np.bool_)
 
     def forget(self, id_: str) -> Definition | None:
-        """A rule has changed: it is judged anew. What that changes, if it was judged before."""
-        return Definition("judged", id_, None, 0) if self._judged.pop(id_, None) is not None else None
+        """A rule has changed: it is judged anew, if it looks at windows, and what late data had changed is no matter."""
+        known = self._judged.pop(id_, None) is not None or id_ in self._rules
+        return Definition("judged", id_, None, 0) if known else None
 
     def corrections(self, rows: Rows, heard: Heard) -> list[Correction]:
         """The closed windows that these readings change, for each rule and series the oldest."""

@@ -47,7 +47,9 @@ def _query(question: AlertEvents | Defined | Reached | AlertsOf | Corrections) -
         case Defined():
             query = _defined(question)
         case Reached():
-            query = Query('select "partition", next_offset, log_time from store.progress order by log_time desc', {})
+            query = Query(
+                'select log, "partition", next_offset, log_time from store.progress order by log_time desc', {}
+            )
         case AlertsOf():
             condition = "rule = $rule and (resolved_at is null or resolved_at >= $since) and id not like 'late-%'"
             values = {"rule": question.rule, "since": queries.moment(question.since)}

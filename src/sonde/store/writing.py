@@ -226,6 +226,9 @@ def _write_alerts(cursor: Connection, changes: Changes) -> None:
     if changes.events:
         events = table_of(ALERT_EVENTS, changes.events)
         _put(cursor, "insert into store.alert_events select * from changed", events)
+    for definition in changes.definitions:
+        if definition.kind == "judged" and definition.body is None:
+            cursor.execute("delete from store.corrections where rule = $rule", {"rule": definition.name})
     if changes.settled:
         _put(cursor, _SETTLE, table_of(CORRECTIONS, changes.settled))
     if changes.corrections:

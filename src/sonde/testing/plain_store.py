@@ -123,6 +123,8 @@ class PlainStore:
         self.events = [event for event in self.events if event.alert in self.alerts]
 
     def _correct(self, changes: Changes) -> None:
+        anew = {d.name for d in changes.definitions if d.kind == "judged" and d.body is None}
+        self.corrections = {key: one for key, one in self.corrections.items() if one.rule not in anew}
         for settled in changes.settled:
             key = settled.rule, settled.series, settled.partition
             if key in self.corrections and self.corrections[key].offset < settled.offset:
