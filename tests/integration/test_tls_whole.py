@@ -129,6 +129,7 @@ def test_token_and_certificate_belong_together(up: Up, tmp_path: Path) -> None:
     assert not up_takes(up, kept), "the certificate of another node"
 
 
+@pytest.mark.all
 def test_codes_that_are_no_good(up: Up, tmp_path: Path) -> None:
     code = invite(up, "once")
     join(up, code, tmp_path)
@@ -296,6 +297,7 @@ def health(up: Up) -> str:
     return str(up.get("/health")["message"])
 
 
+@pytest.mark.all
 def test_files_of_a_fresh_start(tmp_path: Path) -> None:
     said = sonde("init", "--tls", "--data", "d", "--host", "Sonde.Example.ORG", cwd=tmp_path).stderr
     assert "sonde.example.org" in said
@@ -340,6 +342,7 @@ def test_a_certificate_of_its_own_is_renewed_before_it_ends(tmp_path: Path) -> N
         assert up.stop() == 0
 
 
+@pytest.mark.all
 def test_a_certificate_from_elsewhere_is_warned_of(tmp_path: Path) -> None:
     """Ended, it is a problem; replaced, all is well: its files are watched, too."""
     world = Authorities.make(tmp_path / "elsewhere")
