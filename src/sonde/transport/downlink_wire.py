@@ -7,6 +7,7 @@ that ``POST /uplink`` passes, and needs no port at the edge.
 import contextlib
 import http.client
 import socket
+import threading
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from sonde.command import Poll, Tasks
 from sonde.errors import Hold, Retry, SondeError
 from sonde.transport.tls import ClientTls, explain
 
+_END_SECONDS: Final = 1.0  # for a poll to notice that it was ended
 _MOST_BYTES: Final = 32 << 20
 _REFUSED: Final = frozenset({401, 403, 404, 405, 421, 426})
 
@@ -56,9 +58,24 @@ class HttpDownlink:
             "Accept": "application/json",
         }
         self._connection: http.client.HTTPConnection | None = None
+        self._asking = threading.Lock()
         self._closed = False
 
     def poll(self, poll: Poll, wait: float) -> Tasks:
+        with self._asking:
+            return self._poll(poll, wait)
+
+    def close(self) -> None:
+        self._closed = True
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            with contextlib.suppress(OSError, ValueError):  # it has ended already
+                connection.sock.shutdown(socket.SHUT_RDWR)
+        if self._asking.acquire(timeout=_END_SECONDS):
+            self._drop()
+            self._asking.release()
+
+    def _poll(self, poll: Poll, wait: float) -> Tasks:
         body = msgspec.json.encode({**msgspec.structs.asdict(poll), "wait": wait})
         fresh = self._connection is None
         try:
@@ -79,13 +96,6 @@ class HttpDownlink:
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise Hold(f"what answers at {self._where} is no server of Sonde", hint="Is the address right?") from None
 
-    def close(self) -> None:
-        self._closed = True
-        connection = self._connection
-        if connection is not None and connection.sock is not None:
-            with contextlib.suppress(OSError, ValueError):  # it has ended already
-                connection.sock.shutdown(socket.SHUT_RDWR)
-
     def _ask(self, body: bytes, wait: float) -> tuple[int, bytes]:
         if self._closed:
             raise ConnectionError("closed")
@@ -97,7 +107,9 @@ class HttpDownlink:
         connection.request("POST", self._path, body, self._headers)
         answer = connection.getresponse()
         content: bytes = answer.read(_MOST_BYTES)
-        if answer.will_close or not answer.isclosed():
+        if answer.length:
+            raise http.client.IncompleteRead(content[:0], answer.length)
+        if answer.will_close:
             self._drop()
         return answer.status, content
 
