@@ -8,6 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from tests.crash.road import wait_for
 from tests.e2e.browser import PHONE, WIDE, Desk, started
 
 VIEWS = {
@@ -78,10 +79,7 @@ def test_a_live_chart_moves(desk: Desk) -> None:
         count = page.locator("table.legend tbody td").nth(7)
         expect(count).to_have_text(re.compile(r"\d"))
         before = int(re.sub(r"\D", "", count.inner_text()))
-        page.wait_for_function(
-            "n => Number(document.querySelectorAll('table.legend tbody td')[7].innerText.replace(/\\D/g, '')) > n",
-            arg=before,
-        )
+        wait_for(lambda: int(re.sub(r"\D", "", count.inner_text())) > before, "the chart taking readings in", 60)
         expect(page.locator(".plot canvas")).to_be_visible()
 
 

@@ -56,6 +56,12 @@ export async function ask(path, { method = "GET", body, signal } = {}) {
   return { data, cursor: response.headers.get("Sonde-Cursor") ?? "", total, next };
 }
 
+/** Milliseconds until a question is asked again that the server could not answer for now. */
+export const AGAIN = 2000;
+
+/** Whether the same question may be answered in a while. @param {unknown} error */
+export const comesBack = (error) => error instanceof Trouble && [0, 429, 502, 503, 504].includes(error.status);
+
 /** @param {string} text */
 function parsed(text) {
   try {
@@ -100,6 +106,7 @@ export function useAnswer(path, seconds = 0) {
         set({ path, data, trouble: null, at: performance.now(), total });
       } catch (error) {
         if (stop.signal.aborted) return;
+        if (!seconds && comesBack(error)) timer = setTimeout(go, AGAIN);
         set((before) => ({ ...(before.path === path ? before : { data: null, at: 0, total: -1 }), path, trouble: /** @type {Trouble} */ (error) }));
       }
       if (seconds) timer = setTimeout(() => (document.hidden ? (timer = 0) : go()), seconds * 1000);

@@ -1,5 +1,5 @@
 /** The data behind the charts of one view: history from the store, then the live feed from the same place in the log. */
-import { ask, query, Trouble } from "./ask.js";
+import { AGAIN, ask, comesBack, query, Trouble } from "./ask.js";
 import { cell } from "./cell.js";
 import { follow } from "./feed.js";
 import { fold, lineOf, nameOf, trim } from "./lines.js";
@@ -34,6 +34,7 @@ export class Charting {
     /** @type {[number, number] | null} */
     this.late = null;
     this.timer = 0;
+    this.again = 0;
     this.mending = 0;
   }
 
@@ -47,6 +48,7 @@ export class Charting {
     this.asking?.abort();
     this.unfollow();
     clearTimeout(this.timer);
+    clearTimeout(this.again);
     clearTimeout(this.mending);
   }
 
@@ -64,6 +66,7 @@ export class Charting {
   /** Ask the store for all of it, and follow the log from there. */
   async load() {
     this.asking?.abort();
+    clearTimeout(this.again);
     if (this.series.length === 0) {
       this.unfollow();
       this.show({ lines: [], loading: false, trouble: null });
@@ -84,6 +87,7 @@ export class Charting {
     } catch (error) {
       if (asking.signal.aborted) return;
       this.show({ loading: false, trouble: /** @type {Trouble} */ (error) });
+      if (comesBack(error)) this.again = setTimeout(() => this.load(), AGAIN);
     }
     if (this.asking === asking) this.asking = null;
   }

@@ -41,7 +41,7 @@ export function CommandForm({ device, templates }) {
     work(false);
   };
   return html`<form class="command" onSubmit=${send}>
-    <label class="field"><span>command</span><select value=${template.command} onChange=${(/** @type {any} */ e) => { choose(e.target.value); type({}); fail(null); }}>${names.map((name) => html`<option>${name}</option>`)}</select></label>
+    <label class="field"><span>command</span><select value=${template.command} onChange=${(/** @type {any} */ e) => { choose(e.target.value); type({}); fail(null); }}>${names.map((name) => html`<option value=${name} selected=${name === template.command}>${name}</option>`)}</select></label>
     ${template.description ? html`<p class="quiet">${template.description}</p>` : null}
     ${Object.entries(template.parameters).map(([name, p]) => html`<${Field} key=${`${template.command} ${name}`} name=${name} parameter=${p} value=${typed[name] ?? initial(p)} set=${(/** @type {string} */ v) => type({ ...typed, [name]: v })} />`)}
     <${Problem} trouble=${trouble?.status === 0 ? new Trouble(503, trouble.message) : trouble} />

@@ -105,7 +105,6 @@ function useEdge(charting, moving, least) {
 
 /** Charts, one for each metric and unit. @param {{lines: Line[], version: number, style: string, since: number, until: number}} props */
 function Panels({ lines, version, style, since, until }) {
-  const types = useAnswer("/telemetry-types").data?.telemetry_types ?? {};
   const marks = useMarks(lines, since);
   /** @type {Map<string, Line[]>} */
   const panels = new Map();
@@ -115,17 +114,28 @@ function Panels({ lines, version, style, since, until }) {
   return [...panels].map(([name, mine]) => {
     const from = first;
     first += mine.length;
-    const { metric, unit } = mine[0];
-    const range = types[metric]?.range ?? null;
-    const total = mine.reduce((sum, line) => sum + (line.step ? line.n.reduce((a, b) => a + b, 0) : line.t.length), 0);
-    const said = mine.some((line) => line.step) ? `1 point = ${span(mine[0].step)} of ${number(total, 0)} readings: mean, and a band from least to greatest` : `every reading, ${number(total, 0)}`;
-    const words = !["number", "integer", "boolean"].includes(mine[0].kind);
-    return html`<section class="panel" key=${name}>
-      <header><h2>${metric}</h2> <span class="unit">${unit}</span> ${ranged(range, unit)}<span class="how">${said}</span></header>
-      ${words ? html`<p class="quiet">${metric} is ${mine[0].kind === "text" ? "text" : mine[0].kind}: no line can show it. <a href="#" onClick=${(/** @type {Event} */ e) => { e.preventDefault(); go("explore", { as: "table" }, { replace: true }); }}>See it as a table</a></p>`
-        : html`<${Chart} lines=${mine} first=${from} style=${style} height=${height} since=${since} until=${until} version=${version} marks=${marks.filter((/** @type {any} */ m) => mine.some((line) => line.device === m.device && line.metric === m.metric))} range=${range} label=${`${metric} of ${mine.map((line) => line.device).join(", ")}; as a table: press t`} />`}
-    </section>`;
+    const own = marks.filter((/** @type {any} */ m) => mine.some((line) => line.device === m.device && line.metric === m.metric));
+    return html`<${Panel} key=${name} lines=${mine} first=${from} style=${style} height=${height} since=${since} until=${until} version=${version} marks=${own} />`;
   });
+}
+
+/** One chart and what it is. @param {Omit<import("./chart.js").Props, "range" | "label">} props */
+function Panel(props) {
+  const [{ metric, unit, kind, step, device }] = props.lines;
+  const types = useAnswer(query("/telemetry-types", { device_id: device })).data?.telemetry_types ?? {};
+  const range = types[metric]?.range ?? null;
+  const total = props.lines.reduce((sum, line) => sum + (line.step ? line.n.reduce((a, b) => a + b, 0) : line.t.length), 0);
+  const said = step ? `1 point = ${span(step)} of ${number(total, 0)} readings: mean, and a band from least to greatest` : `every reading, ${number(total, 0)}`;
+  const table = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    go("explore", { as: "table" }, { replace: true });
+  };
+  return html`<section class="panel">
+    <header><h2>${metric}</h2> <span class="unit">${unit}</span> ${ranged(range, unit)}<span class="how">${said}</span></header>
+    ${["number", "integer", "boolean"].includes(kind)
+      ? html`<${Chart} ...${props} range=${range} label=${`${metric} of ${props.lines.map((line) => line.device).join(", ")}; as a table: press t`} />`
+      : html`<p class="quiet">${metric} is ${kind === "json" ? "JSON" : kind}: no line can show it. <a href="#/explore" onClick=${table}>See it as a table</a></p>`}
+  </section>`;
 }
 
 /** @param {any} range @param {string} unit */
