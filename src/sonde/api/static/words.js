@@ -51,7 +51,7 @@ export function span(seconds) {
   if (!Number.isFinite(seconds)) return "–";
   const abs = Math.abs(seconds);
   if (abs < 1) return abs < 0.0005 ? "0 s" : `${Math.round(abs * 1000)} ms`;
-  const [size, unit] = SPANS.find(([s]) => abs >= s * 1.5 || (abs >= s && abs % s < 1)) ?? [1, "s"];
+  const [size, unit] = SPANS.find(([s]) => abs >= s * 2 || (abs >= s && abs % s < 1)) ?? [1, "s"];
   return `${Math.floor(abs / size)} ${unit}`;
 }
 
