@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sonde.clock import DAY
-from sonde.errors import Damaged, NotFound, Retry, SondeError
+from sonde.errors import Damaged, Hold, NotFound, Retry, SondeError
 from sonde.question import History, Question, Sql, Totals
 from sonde.store.checkpoint import checkpoints
 from sonde.store.duckdb import DuckStore
@@ -204,13 +204,26 @@ def test_a_damaged_checkpoint_makes_way_for_the_one_before(tmp_path: Path) -> No
 def test_a_checkpoint_must_go_with_the_log(tmp_path: Path) -> None:
     made(tmp_path)
     newest, older = (point.offsets[0] for point in checkpoints(tmp_path / "checkpoints"))
-    for ends, wanted in (((0, newest), newest), ((0, newest - 1), older), ((newest + 1, newest + 5), 0), ((0, 1), 0)):
+    for ends, wanted in (((0, newest), newest), ((0, newest - 1), older), ((0, 1), 0)):
         store = DuckStore.restore(tmp_path, LOG, ends={0: ends}, tidies=False)
         assert [p.offset for p in store.load().progress] == [wanted] * bool(wanted)
         store.close()
     store = DuckStore.restore(tmp_path, "another log", tidies=False)
     assert store.load().progress == []
     store.close()
+
+
+def test_what_a_log_that_was_cut_holds_no_more_is_never_let_go_of(tmp_path: Path) -> None:
+    made(tmp_path)
+    newest = checkpoints(tmp_path / "checkpoints")[0].offsets[0]
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    with pytest.raises(Hold, match=r"no checkpoint .* no longer reaches back"):
+        DuckStore.restore(tmp_path, LOG, ends={0: (newest + 1, newest + 5)})
+    for file in (tmp_path / "checkpoints").glob("*/checkpoint.json"):
+        file.write_bytes(file.read_bytes().replace(b'"version":%d' % VERSION, b'"version":%d' % (VERSION - 1)))
+    with pytest.raises(Hold, match=rf"version {VERSION - 1}; this one's is {VERSION}"):
+        DuckStore.restore(tmp_path, LOG, ends={0: (1, newest + 5)})
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
 def test_a_restored_store_beside_the_old_one_leaves_its_files_alone(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from sonde import __version__
 from sonde.config import older
 from sonde.config.key import Section, is_later, is_secret
 from sonde.config.model import NAMED, NAMED_CLASSES, Settings, default_sections, fields, section_class
@@ -27,6 +28,7 @@ from sonde.config.sources import (
 from sonde.errors import Hold
 
 DEFAULT: Final = "default"
+_OWN_VERSION: Final = tuple(int(number) for number in __version__.split("."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,11 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None,
         _take(layer, texts, spoken, loaded)
     _expand_old_sensor(texts, spoken, loaded)
     _check_names(texts, spoken, loaded)
+    if loaded.faults and said.version > _OWN_VERSION:
+        newer = ".".join(map(str, said.version))
+        loaded.faults.append(
+            Fault(str(file), f"it was written for Sonde {newer}, and this is {__version__}: use that one")
+        )
     if not loaded.faults:
         _validate(texts, spoken, loaded)
     return loaded

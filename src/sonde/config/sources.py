@@ -19,6 +19,7 @@ OTHER_VARIABLES: Final = frozenset(
 
 # Kubernetes puts these into every container beside a service called sonde.
 _OF_KUBERNETES: Final = re.compile(r"SONDE_(SERVICE_(HOST|PORT\w*)|PORT|PORT_\d+_\w+)")
+_WRITTEN_BY: Final = re.compile(r"# Settings of Sonde (\d{1,6}(?:\.\d{1,6}){0,3})\.")
 _NO_DEFAULT_SECTION: Final = "\0"
 
 
@@ -38,6 +39,7 @@ class File:
 
     sections: tuple[str, ...] = ()
     given: tuple[Given, ...] = ()
+    version: tuple[int, ...] = ()  # of the Sonde that wrote it, if it says so
 
 
 def read_file(path: Path) -> File:
@@ -63,7 +65,9 @@ def read_file(path: Path) -> File:
         for section in parser.sections()
         for key, value in parser.items(section)
     )
-    return File(tuple(parser.sections()), tuple(given))
+    said = _WRITTEN_BY.match(text)
+    version = tuple(int(number) for number in said[1].split(".")) if said else ()
+    return File(tuple(parser.sections()), tuple(given), version)
 
 
 def from_environment(environment: Mapping[str, str], known: Sequence[str]) -> list[Given]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from sonde import __version__
 from sonde.config.key import Section, example, is_secret, kind_text, older, value_text
 from sonde.config.load import Loaded
 from sonde.config.model import NAMED, NAMED_CLASSES, fields, section_class
@@ -17,7 +18,7 @@ from sonde.config.sources import variable_of
 from sonde.keyring import KEY_BYTES
 
 _HEAD: Final = """\
-# Settings of Sonde. Take the ; away from a line and change it; what begins with ; is the default.
+# Settings of Sonde {version}. Take the ; away from a line and change it; what begins with ; is the default.
 # Each setting is also an environment variable, as in SONDE_SERVER_PORT=8000, and an option: --set server.port=8000.
 # Secrets may be in files of their own: SONDE_NODE_TOKEN_FILE=/run/secrets/token, or here: token_file = /run/secrets/token.
 # `sonde config check` says what is wrong, `sonde config show` what is in force and where it came from.
@@ -77,7 +78,9 @@ def _secret_names() -> set[str]:
 
 def as_file(given: Mapping[tuple[str, str], str] = _NONE) -> str:
     """A commented ``config.ini`` with every setting and fresh secrets; ``given`` are values by section and key."""
-    return _HEAD + "".join(_section_text(section, keys, given) for section, keys in _sections())
+    return _HEAD.format(version=__version__) + "".join(
+        _section_text(section, keys, given) for section, keys in _sections()
+    )
 
 
 def as_rows(loaded: Loaded) -> Iterator[Row]:

@@ -69,7 +69,10 @@ class ControlFile:
         with self.transaction():  # two programs may start at once: the first makes the tables
             (version,) = next(self.db.execute("pragma user_version"))
             if version > len(STEPS):
-                raise NewerFormat(f"{self.path} was written by a newer Sonde (version {version})")
+                raise NewerFormat(
+                    f"{self.path} was written by a newer Sonde (version {version}, and this one reads up to {len(STEPS)})",
+                    hint="Go on with the Sonde that wrote it, or a newer one",
+                )
             for step in STEPS[version:]:
                 self.db.execute(step)
             if version < len(STEPS):  # else nothing is written: it opens on a full disk too

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,10 @@ from sonde.store.schema import STATE, TABLES, VERSION, columns_of, generation
 
 KEPT: Final = 2
 _MANIFEST: Final = "checkpoint.json"
+
+
+class _Versioned(msgspec.Struct):
+    version: int
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -158,6 +163,15 @@ def checkpoints(folder: Path) -> list[Checkpoint]:
             continue
         if manifest.version == VERSION:
             found.append(Checkpoint(path, manifest))
+    return found
+
+
+def versions(folder: Path) -> list[int]:
+    """The versions of all checkpoints in ``folder``, also of those that this one cannot read."""
+    found = []
+    for path in _folders(folder):
+        with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+            found.append(msgspec.json.decode((path / _MANIFEST).read_bytes(), type=_Versioned).version)
     return found
 
 

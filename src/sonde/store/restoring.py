@@ -9,9 +9,9 @@ from typing import Final
 
 import structlog
 
-from sonde.errors import Damaged
+from sonde.errors import Damaged, Hold
 from sonde.files import sync_directory
-from sonde.store.checkpoint import Checkpoint, checkpoints
+from sonde.store.checkpoint import Checkpoint, checkpoints, versions
 from sonde.store.engine import Connection, Engine
 from sonde.store.layout import Layout
 from sonde.store.part import Part
@@ -64,16 +64,19 @@ def check_version(cursor: Connection, file: str) -> None:
 
 def restore(path: Path, log: str, file: str, ends: Mapping[int, tuple[int, int]] | None) -> Checkpoint | None:
     """Make the database ``file`` from the newest checkpoint that is whole and goes with ``log``; that one, or None: it is
-    empty. What had the name is set aside."""
+    empty. What had the name is set aside. :class:`Hold` if there is no such checkpoint and the log has been cut: parts have
+    what it has no more, and an empty store would let go of them."""
     folder = prepare_folders(path)
-    whole = ends is not None and not any(
-        first for first, _ in ends.values()
-    )  # else parts have what the log has no more
+    cut = ends is not None and any(first for first, _ in ends.values())
+    whole = ends is not None and not cut
+    usable = [chosen for chosen in checkpoints(path / "checkpoints") if chosen.follows(log, ends)]
+    if cut and not usable:
+        raise _cannot_remake(path)
     set_aside(path / file)
     made = path / f".{file}.new"
-    for chosen in [*checkpoints(path / "checkpoints"), None]:
-        if chosen is not None and not chosen.follows(log, ends):
-            continue
+    for chosen in [*usable, None]:
+        if chosen is None and cut:
+            raise _cannot_remake(path)
         for old in (made, made.with_name(made.name + ".wal")):
             old.unlink(missing_ok=True)
         engine = Engine(made, None, "1GB")
@@ -90,6 +93,20 @@ def restore(path: Path, log: str, file: str, ends: Mapping[int, tuple[int, int]]
         _log.info("store_restored", offsets={} if chosen is None else chosen.offsets)
         return chosen
     return None
+
+
+def _cannot_remake(path: Path) -> Hold:
+    others = sorted({version for version in versions(path / "checkpoints") if version != VERSION})
+    if others:
+        return Hold(
+            f"the store in {path} was made by another Sonde (version {others[-1]}; this one's is {VERSION}), and the log no "
+            "longer reaches back to its beginning: made again from it, the store would lose what came before",
+            hint="Nothing was changed. Go on with the Sonde that made it, or restore a backup",
+        )
+    return Hold(
+        f"no checkpoint in {path} is whole and goes with the log, and that no longer reaches back to the beginning",
+        hint="Nothing was deleted. Restore a backup: sonde restore",
+    )
 
 
 def set_aside(file: Path) -> Path | None:
