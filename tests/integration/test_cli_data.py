@@ -114,10 +114,11 @@ def test_the_log_is_verified_while_it_is_written(filled: Up) -> None:
 
 
 def test_the_tail_of_the_log_is_json_lines(filled: Up) -> None:
-    lines = [json.loads(line) for line in on(filled, "log", "tail", "-n", "3").splitlines()]
-    assert [(line["device"], line["value"]) for line in lines] == [("d1", 1.5), ("d2", "=1+1"), ("d1", 2)]
     everything = [json.loads(line) for line in on(filled, "log", "tail", "-n", "1000").splitlines()]
+    readings = [(line["device"], line["value"]) for line in everything if "device" in line]
+    assert readings == [("d1", 1.5), ("d2", "=1+1"), ("d1", 2)]
     assert {"settings", "rule"} <= {line.get("kind") for line in everything}
+    assert len([json.loads(line) for line in on(filled, "log", "tail", "-n", "3").splitlines()]) == 3
     assert on(filled, "log", "tail", "-n", "0") == ""
 
 
