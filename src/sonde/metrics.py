@@ -86,4 +86,6 @@ class Metrics:
         self.log_cut = counter("log_cut_frames_total", "Frames that were cut off the old end of the log")
         self.removed = counter("store_removed_readings_total", "Readings let go of by retention or a purge", "why")
         self.floor = gauge("store_floor_seconds", "Nothing from before is kept, Unix time", "what")
+        self.node_clock = gauge("node_clock_ahead_seconds", "How far a node's clock is ahead of this one", "node")
+        self.log_proved = gauge("log_proved_seconds", "When the log was last known to be writable, Unix time")
         self.shed = counter("disk_shed_total", "Times something was shed because the disk was nearly full", "what")

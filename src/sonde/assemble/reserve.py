@@ -1,5 +1,6 @@
 """A log that takes nothing more while too little of the disk is free, and remembers what kept it from writing."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ class ReservingLog:
         self._log, self._path, self._reserve = log, path, reserve
         self._failure = ""
         self._sparing = False
+        self.written = float("-inf")  # on the monotonic clock
 
     def look(self) -> None:
         """See how much of the disk is free."""
@@ -46,6 +48,7 @@ class ReservingLog:
             self._failure = str(error)
             raise
         self._failure = ""
+        self.written = time.monotonic()
         return offset
 
     def read(self, partition: int, offset: int, limit_bytes: int, wait: float = 0.0) -> Sequence[Record]:

@@ -22,6 +22,7 @@ from sonde.api.live.entrance import Entrance
 from sonde.assemble.acts import note_in
 from sonde.assemble.anchors import Anchoring
 from sonde.assemble.asked import AskedStore
+from sonde.assemble.canary import Canary
 from sonde.assemble.certificates import load_authority, server_files
 from sonde.assemble.counted import level, total
 from sonde.assemble.edge import Edge
@@ -49,6 +50,7 @@ from sonde.ports import Credential, Store
 from sonde.sink.limits import Limits
 from sonde.sink.sink import Sink
 from sonde.status import Status
+from sonde.transport.clocks import NodeClocks
 from sonde.transport.forwarded import Forwarded, ForwardedLive, Proxies
 from sonde.transport.http import TelemetryApp
 from sonde.transport.memory import MemoryDownlink, MemoryWire
@@ -131,6 +133,7 @@ class Up:
             metrics,
         )
         undo.callback(self._retention.stop)
+        self._canary = Canary(log_path(directory, settings), self._log, clock, metrics)
         self._ring_watch = RingWatch(
             ring, directory.keys, partial(self._read_ring, loaded), loaded.files, self._sink.sealing_keys
         )
@@ -158,7 +161,8 @@ class Up:
             authority=partial(load_authority, directory),
             pinned=files is not None and files.own,
         )
-        app = TelemetryApp(self._sink, api, body_bytes=settings.sink.max_body, metrics=metrics)
+        self._clocks = NodeClocks(clock, metrics)
+        app = TelemetryApp(self._sink, api, body_bytes=settings.sink.max_body, metrics=metrics, clocks=self._clocks)
         self._entrance = Entrance(
             self._storage.following,
             self._access,
@@ -195,6 +199,7 @@ class Up:
         self._edge.start()
         self._ring_watch.start()
         self._retention.start()
+        self._canary.start()
         self._notifications.start()
         self._watcher.start()
         return self
@@ -234,7 +239,11 @@ class Up:
             outbox=self._edge.lanes(),
             sensors=self._edge.sensors(),
             problems=tuple(self._problems(lag)),
-            warnings=(*self._retention.warnings(), *(self._tls.warnings() if self._tls else ())),
+            warnings=(
+                *self._retention.warnings(),
+                *self._clocks.warnings(),
+                *(self._tls.warnings() if self._tls else ()),
+            ),
         )
 
     def stop(self) -> bool:
@@ -245,6 +254,7 @@ class Up:
         else:
             self._edge.close()
         self._retention.stop()
+        self._canary.stop()
         self._dispatcher.stop(_SERVER_SECONDS / 4)
         in_time = self._listening.stop(_SERVER_SECONDS)
         self._sink.close()
@@ -265,7 +275,13 @@ class Up:
 
     def _problems(self, lag: float) -> list[str]:
         behind = [f"the store is {lag:.0f} s behind the log"] if lag > _LAG_SECONDS else []
-        found = (self._log.problem, self._anchoring.problem, self._ring_watch.problem, self._dispatcher.problem)
+        found = (
+            self._log.problem,
+            self._canary.problem,
+            self._anchoring.problem,
+            self._ring_watch.problem,
+            self._dispatcher.problem,
+        )
         log = [problem for problem in found if problem]
         tls = self._tls.problems() if self._tls else []
         return [*log, *self._storage.problems(), *behind, *tls, *self._edge.problems()]

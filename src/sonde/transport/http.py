@@ -15,7 +15,8 @@ from sonde.errors import Conflict, Forbidden, Invalid, Problem, Retry, SondeErro
 from sonde.metrics import Metrics
 from sonde.ports import Credential, Intake, Telemetry
 from sonde.problem import MEDIA_TYPE, answer_problem, problem_json
-from sonde.transport.uplink_wire import CONTENT_ENCODING, CONTENT_TYPE, LENGTH, MAX_MESSAGE_BYTES, Message, unpack
+from sonde.transport.clocks import NodeClocks
+from sonde.transport.uplink_wire import CONTENT_ENCODING, CONTENT_TYPE, LENGTH, MAX_MESSAGE_BYTES, SENT, Message, unpack
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -36,6 +37,7 @@ _JSON: Final = (b"content-type", b"application/json")
 _PROBLEM: Final = (b"content-type", MEDIA_TYPE.encode())
 _CLOSE: Final = (b"connection", b"close")
 _LENGTH: Final = LENGTH.lower().encode()
+_SENT: Final = SENT.lower().encode()
 _events = structlog.get_logger()
 
 
@@ -49,7 +51,8 @@ Route: TypeAlias = Callable[["_Request"], Awaitable[Answer]]
 class TelemetryApp:
     """The routes where readings come in; every other request goes to ``otherwise``.
 
-    ``body_bytes`` bounds one body, ``arriving_bytes`` all bodies that are arriving at the same time.
+    ``body_bytes`` bounds one body, ``arriving_bytes`` all bodies that are arriving at the same time. ``clocks`` are told
+    what those of nodes show.
     """
 
     def __init__(
@@ -60,8 +63,10 @@ class TelemetryApp:
         body_bytes: int = BODY_BYTES,
         arriving_bytes: int = ARRIVING_BYTES,
         metrics: Metrics | None = None,
+        clocks: NodeClocks | None = None,
     ) -> None:
         self._intake = intake
+        self._clocks = clocks or NodeClocks()
         self._otherwise = otherwise
         self._body_bytes = body_bytes
         self._arriving_bytes = arriving_bytes
@@ -112,6 +117,7 @@ class TelemetryApp:
     async def _uplink(self, request: "_Request") -> Answer:
         who, body = await self._body(request)
         message = await self._message(request.headers, body)
+        self._clocks.see(who.node, request.headers.get(_SENT, b""))
         durable = await self._intake.uplink(who, message.stream, message.confirmed, message.entries)
         return 200, b'{"durable_seq":%d}' % durable, [_JSON]
 

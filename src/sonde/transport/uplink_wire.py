@@ -23,6 +23,8 @@ from sonde.transport.tls import ClientTls, explain
 CONTENT_TYPE: Final = "application/vnd.sonde.uplink"
 CONTENT_ENCODING: Final = "zstd"
 LENGTH: Final = "Sonde-Length"
+SENT: Final = "Sonde-Sent"
+"""When the node sent it by its own clock, in microseconds: a sink sees whose clock is wrong."""
 MAX_MESSAGE_BYTES: Final = 32 << 20
 """What a message may be at most when decompressed, unless a sink sets less."""
 
@@ -183,6 +185,7 @@ class HttpWire:
 
     def _post(self, body: bytes, length: int) -> tuple[int, urllib3.HTTPHeaderDict, bytes]:
         headers = {**self._headers, "Content-Length": str(len(body)), LENGTH: str(length)}
+        headers[SENT] = str(self._clock.now())
         try:
             response = self._current().urlopen(
                 "POST",

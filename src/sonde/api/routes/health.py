@@ -21,7 +21,7 @@ _OPEN = failing(422)
 def health(parts: PartsOf) -> Response:
     """How it is, in a sentence. Always 200; `/health/ready` says by its status whether it can work."""
     status = parts.status()
-    problems = [*_reasons(parts, status), *status.warnings]
+    problems = _reasons(parts, status)
     return answer(
         msgspec.json.encode(
             {
