@@ -31,6 +31,7 @@ from sonde.reading import Batch, Reading, encode
 from sonde.sink.limits import Limits
 from sonde.sink.sink import Sink
 from sonde.token import Token
+from sonde.transport.clocks import NodeClocks
 from sonde.transport.guard import Guard
 from sonde.transport.http import App, Receive, Scope, Send, TelemetryApp
 from sonde.transport.serving import Server, serve
@@ -81,7 +82,8 @@ class Running:
         self.sink = Sink(
             self.log, RING, Codec.AES_GCM, access, clock=clock, metrics=self.metrics, limits=limits or Limits()
         )
-        app = TelemetryApp(self.sink, otherwise, metrics=self.metrics, **options)
+        clocks = NodeClocks(clock, self.metrics)
+        app = TelemetryApp(self.sink, otherwise, metrics=self.metrics, clocks=clocks, **options)
         tls = server_context(self.world.server()) if self.world else None
         self.server: Server = serve(app, "127.0.0.1", 0, guard=guard or Guard(), tls=tls, metrics=self.metrics)
         self.port, self.url = self.server.port, self.server.url

@@ -26,6 +26,37 @@ class Health(Shape):
     active_connections: Count
 
 
+class LaneState(Shape):
+    lane: str
+    readings: Count
+    bytes: Count
+    oldest: Count | None = Field(description="Microseconds since 1970")
+    rejected: Count
+
+
+class State(Shape):
+    """Times are microseconds since 1970; counters count since the start of the process."""
+
+    now: Count
+    received: Count = Field(description="Readings that arrived")
+    durable: Count = Field(description="Readings confirmed")
+    stored: Count = Field(description="Readings in the store")
+    duplicate: Count
+    refused: Count = Field(description="Requests")
+    log_end: Count = Field(description="Next offset of the log")
+    stored_offset: Count = Field(description="Next offset to be stored")
+    lag_seconds: float = Field(ge=0)
+    last_durable: Count | None = Field(description="When the log was last written")
+    series: Count
+    alerts_firing: Count
+    disk_free: Count = Field(description="Bytes")
+    connections: Count
+    outbox: list[LaneState]
+    sensors: dict[str, str] = Field(description="By name, how each one is")
+    problems: list[str] = Field(description="Why it is not ready; none: ready")
+    warnings: list[str] = Field(description="What will be a problem if nobody looks after it")
+
+
 class Alive(Shape):
     status: Literal["ok"]
 

@@ -20,6 +20,8 @@ VERBS: Final[Mapping[str, str]] = {
     "up": "Everything in one process: sensors, sink, log, store, api.",
     "node": "Only the edge: sensors and an outbox; the sink is elsewhere.",
     "replay": "Send CSV or Parquet files as telemetry.",
+    "status": "How a running Sonde is.",
+    "doctor": "What is wrong, in plain words, and how to mend it.",
     "sql": "Ask in SQL.",
     "tail": "Readings as they come, and what came before.",
     "command": "Have a device do something.",

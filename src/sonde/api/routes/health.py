@@ -1,10 +1,12 @@
 """Is it alive, is it ready, what does it count."""
 
+from dataclasses import replace
+
 import msgspec
 from fastapi import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from sonde.api.answers import Alive, Health
+from sonde.api.answers import Alive, Health, State
 from sonde.api.parts import PartsOf
 from sonde.api.responses import answer, documented, failing, plain_problem
 from sonde.api.routes.router import guarded, open_router
@@ -50,6 +52,13 @@ def ready(parts: PartsOf) -> Response:
         detail = f"not ready: {'; '.join(reasons)}"
         return plain_problem(503, detail, {"Retry-After": "5"}, reasons=reasons)
     return answer(b'{"status":"ok"}')
+
+
+@guarded_router.get("/status", responses=documented(State, cursor=False))
+def status(parts: PartsOf) -> Response:
+    """How it is, in figures: what `sonde status` shows."""
+    found = parts.status()
+    return answer(msgspec.json.encode(replace(found, problems=tuple(_reasons(parts, found)))))
 
 
 @guarded_router.get(
