@@ -1,9 +1,10 @@
-"""The alarms that ship with Sonde speak of metrics that there are, with labels that they have, and the docs say what each means."""
+"""The alarms that ship with Sonde speak of metrics and labels that there are, and the docs say what each means."""
 
 import re
 from pathlib import Path
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 
 from sonde.metrics import Metrics
 
@@ -12,9 +13,10 @@ RULES = (ROOT / "examples" / "prometheus" / "alerts.yaml").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 ALARMS = dict(re.findall(r"- alert: (\w+)\n((?:        .*\n?|\n)*)", RULES))
 LABELS = {
-    family.name + ending: set(getattr(collector, "_labelnames", ()))
-    for collector in [*Metrics().registry._collector_to_names]
-    for family in collector.describe()
+    family.name + ending: set(metric._labelnames)
+    for metric in vars(Metrics()).values()
+    if isinstance(metric, MetricWrapperBase)
+    for family in metric.describe()
     for ending in ("", "_total", "_count", "_sum", "_bucket")
 }
 

@@ -70,7 +70,11 @@ def log(patient: Patient) -> Iterator[Finding]:
             yield Finding("log", "warning", text, f"Delete them when you do not need to look: {folder}/*.torn-*")
     ends = log_ends(patient.directory, patient.settings) if count else {}
     frames = sum(end - first for first, end in ends.values())
-    yield Finding("log", "ok", f"{frames:,} frames in {count:,} segments; sonde log verify reads them all")
+    yield Finding(
+        "log",
+        "ok",
+        f"{frames:,} frames in {count:,} segment{'' if count == 1 else 's'}; sonde log verify reads them all",
+    )
 
 
 def store(patient: Patient) -> Iterator[Finding]:
