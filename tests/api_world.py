@@ -25,7 +25,7 @@ from sonde.control.audit import MemoryAuditTrail
 from sonde.control.memory import MemoryControl
 from sonde.control.notices import MemoryNotices
 from sonde.entry import Body, Entry, Lane
-from sonde.errors import Retry
+from sonde.errors import SondeError
 from sonde.frame import Opener, Sealer, read_header
 from sonde.keyring import KeyRing
 from sonde.log.memory import MemoryLog
@@ -256,7 +256,7 @@ def _dispatching(app: FastAPI, server: uvicorn.Server) -> Iterator[None]:
     store = parts.desk.current
     try:
         journal.fill_up_to(store().load().progress[0].offset)
-    except (Retry, IndexError, AttributeError):
+    except (SondeError, RuntimeError, IndexError, AttributeError):
         yield
         return
     dispatcher = Dispatcher(

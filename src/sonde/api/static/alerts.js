@@ -9,7 +9,7 @@ import { go, now, place, rangeAround } from "./time.js";
 import { number, rfc, seconds, span } from "./words.js";
 
 const ORDER = ["firing", "acknowledged", "shelved"];
-const SHELVES = /** @type {[string, string][]} */ ([["1h", "1 hour"], ["8h", "8 hours"], ["1d", "1 day"], ["7d", "7 days"]]);
+const SHELVES = /** @type {[number, string][]} */ ([[3600, "1 hour"], [28800, "8 hours"], [86400, "1 day"], [604800, "7 days"]]);
 
 /** What the key `a` does: open the form of the first alert that fires. */
 export function acknowledgeFirst() {
@@ -95,18 +95,18 @@ function Row({ alert: a, again }) {
 /** Why, and for how long. @param {{alert: any, what: string, done: () => void, close: () => void}} props */
 function Reason({ alert, what, done, close }) {
   const [reason, say] = useState("");
-  const [lasts, last] = useState("8h");
+  const [lasts, last] = useState(28800);
   const [trouble, fail] = useState(/** @type {Trouble | null} */ (null));
   const input = /** @type {import("./vendor/preact.js").Ref<HTMLElement>} */ (useRef(null));
   useEffect(() => input.current.focus(), []);
   const send = (/** @type {Event} */ event) => {
     event.preventDefault();
-    const body = what === "shelve" ? { reason, for: lasts } : { reason };
+    const body = what === "shelve" ? { why: reason, until: rfc(now() + lasts) } : { why: reason };
     ask(`/alerts/${encodeURIComponent(alert.alert_id)}/${what}`, { method: "POST", body }).then(done, fail);
   };
   return html`<form class="reason" onSubmit=${send} onKeyDown=${(/** @type {KeyboardEvent} */ e) => e.key === "Escape" && close()}>
     <input ref=${input} value=${reason} onInput=${(/** @type {any} */ e) => say(e.target.value)} placeholder="Why" aria-label="Why" required maxlength="500" />
-    ${what === "shelve" ? html`<select aria-label="For how long" value=${lasts} onChange=${(/** @type {any} */ e) => last(e.target.value)}>${SHELVES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>` : null}
+    ${what === "shelve" ? html`<select aria-label="For how long" value=${lasts} onChange=${(/** @type {any} */ e) => last(Number(e.target.value))}>${SHELVES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>` : null}
     <button class="main">${what === "shelve" ? "Shelve" : "Acknowledge"}</button><button type="button" onClick=${close}>Cancel</button>
     <${Problem} trouble=${trouble?.status === 0 ? new Trouble(503, trouble.message) : trouble} />
   </form>`;
