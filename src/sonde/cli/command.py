@@ -26,7 +26,7 @@ def command(
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="The device.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="One of its commands.")],
     parameters: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Its parameters, as in duration=3.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Its parameters, as in duration=3.")
     ] = None,
     data: Data = DEFAULT_DATA,
     expires: Annotated[
@@ -88,7 +88,7 @@ def _print_outcome(outcome: Outcome, *, waited: bool, json: bool) -> None:
 def _shown() -> Iterator[Callable[[Outcome], None]]:
     """Shows how far a command is: in place when a person watches, else a line for each change."""
     if not is_live(sys.stderr):
-        yield lambda outcome: note(_line(outcome))
+        yield lambda outcome: None if outcome.is_over else note(_line(outcome))
         return
     with Console(stderr=True, highlight=False).status("sending", spinner="dots", spinner_style=ACCENT) as status:
         yield lambda outcome: status.update(_line(outcome))

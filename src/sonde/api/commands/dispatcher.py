@@ -153,7 +153,7 @@ class Dispatcher:
             command = self.find(id_) or command
         if command.state != State.CANCELLED:
             raise Conflict(
-                f"the command is {_in_words(command)}", hint="Only one that is still queued can be cancelled"
+                f"it is too late: the command {_in_words(command)}", hint="Only a queued one can be cancelled"
             )
         return command
 
@@ -482,4 +482,6 @@ def _check_device(who: Credential, device: str) -> None:
 
 
 def _in_words(command: Command) -> str:
-    return f"on its way to the node {command.node}" if command.state == State.HANDED else str(command.state)
+    if command.state == State.HANDED:
+        return f"is on its way to the node {command.node}"
+    return f"has {command.state}" if command.state in {State.SUCCEEDED, State.FAILED} else f"is {command.state}"
