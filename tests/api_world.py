@@ -119,10 +119,23 @@ def _windows(readings: pa.Table) -> pa.Table:
     return fold(numbers["series"].to_numpy(), times, numbers["value"].to_numpy(), (300, 900))
 
 
-def _alert(name: str, state: str, severity: str, since: Micros) -> Alert:
+def _alert(name: str, state: str, severity: str, since: Micros, series: int = 0) -> Alert:
     resolved = NOW if state == "resolved" else None
     return Alert(
-        name, "co2-high", 0, "above", severity, state, 1000.0, since, 1200.0, 1300.0, since, resolved, False, "CO₂ high"
+        name,
+        "co2-high",
+        series,
+        "above",
+        severity,
+        state,
+        1000.0,
+        since,
+        1200.0,
+        1300.0,
+        since,
+        resolved,
+        False,
+        "CO₂ high",
     )
 
 
@@ -139,7 +152,7 @@ def filled_store(path: Path) -> DuckStore:
         alerts=[
             _alert("alert-1", "resolved", "warning", NOW - 90 * MINUTE),
             _alert("alert-2", "firing", "critical", NOW - 30 * MINUTE),
-            _alert("alert-3", "pending", "warning", NOW - MINUTE),
+            _alert("alert-3", "pending", "warning", NOW - MINUTE, series=3),
         ],
         ledger=[
             LedgerLine("", Lane.DIRECT, declared=9, stored=9, duplicate=2),

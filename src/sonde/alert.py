@@ -19,7 +19,7 @@ from sonde.changes import Alert, Series
 from sonde.clock import SECOND, Micros
 from sonde.errors import Conflict
 from sonde.rule import BUILDING_RULES, Bools, Floats, Rule
-from sonde.watch import Times, watch_of
+from sonde.watch import Silent, Times, watch_of
 
 __all__ = ["BUILDING_RULES", "RETROACTIVE_AFTER", "TRANSITIONS", "Outcome", "Rule", "advance", "follow", "follow_late"]
 
@@ -83,6 +83,25 @@ def alert_id(rule: str, series: Series, since: Micros, late: bool) -> str:
     """The id that an alert has in every copy of a log: of its rule, its series and the reading that opened it."""
     identity = [rule, *series[1:], since, late]
     return hashlib.sha256(b"alert\0" + msgspec.json.encode(identity)).digest()[:16].hex()
+
+
+def silent_alert(rule: Rule, series: Series, silent: Silent) -> Alert:
+    """The alert of a rule that waited for data of ``series`` in vain; resolved if they came in the end."""
+    return Alert(
+        id=alert_id(rule.id, series, silent.since, late=False),
+        rule=rule.id,
+        series=series.id,
+        type=rule.type,
+        severity=rule.severity,
+        state="firing" if silent.ended is None else "resolved",
+        threshold=rule.duration,
+        since=silent.since,
+        value=None,
+        peak=None,
+        fired_at=silent.fired,
+        resolved_at=silent.ended,
+        message=rule.said(series, None, rule.duration),
+    )
 
 
 def trace_of(alert: Alert) -> Alert:

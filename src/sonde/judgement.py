@@ -5,17 +5,19 @@ A window is closed when log time is :data:`GRACE` beyond its end. It is judged t
 not. What late data changes afterwards is judged again: history is corrected, what people have seen stays.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+import pyarrow as pa
 
 from sonde.alert import RETROACTIVE_AFTER, Outcome, follow, quiet_span
 from sonde.changes import Alert, Series
 from sonde.clock import SECOND, Micros
 from sonde.rule import Floats, Rule
-from sonde.watch import Times
+from sonde.watch import Times, of_windows
+from sonde.window import run_starts
 
 GRACE: Final[Micros] = 5 * SECOND
 CORRECTED: Final = "late data corrected it"
@@ -61,6 +63,19 @@ class Group:
     series: Series
     start: Times
     value: Floats
+
+
+def groups_of(rule: Rule, table: pa.Table) -> Iterator[Group]:
+    """The windows of each series, zone or site, from the rows of :class:`sonde.question.Folded`."""
+    if not len(table) or rule.of is None:
+        return
+    names = [table[name].combine_chunks().dictionary_encode() for name in ("metric", "site", "zone")]
+    starts = run_starts(table["id"].to_numpy(), *(column.indices.to_numpy() for column in names))
+    time = table["start"].cast(pa.int64()).to_numpy()
+    value = of_windows(rule.of, {name: table[name].to_numpy() for name in ("count", "sum", "min", "max", "last")})
+    heads = table.select(Series._fields).take(pa.array(starts)).to_pylist()
+    for head, start, end in zip(heads, starts.tolist(), [*starts[1:].tolist(), len(table)], strict=True):
+        yield Group(Series(**head), time[start:end], value[start:end])
 
 
 def width_of(rule: Rule) -> Micros:

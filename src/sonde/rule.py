@@ -122,7 +122,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
         lacking = [name for name in kind.needs if given[name] is None]
         strange = [name for name, value in given.items() if value is not None and name not in kind.needs]
         return [
-            *((name, True, f"a rule of type {self.type} needs one") for name in lacking),
+            *((name, True, f"is missing; a rule of type {self.type} needs one") for name in lacking),
             *((name, True, f"a rule of type {self.type} has none") for name in strange),
             ("upper", self.upper is not None and "upper" not in kind.may, f"a rule of type {self.type} has none"),
             ("clear", self.clear is not None and "clear" not in kind.may, f"a rule of type {self.type} has none"),

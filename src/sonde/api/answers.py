@@ -81,24 +81,6 @@ class TrendPoint(Shape):
     count: Count
 
 
-class AlertItem(Shape):
-    alert_id: str
-    rule: str
-    site: str
-    zone: str
-    device: str
-    metric: str
-    type: str = Field(description="What the rule watches for", examples=["above"])
-    value: float | None = Field(description="Of the reading that opened it")
-    threshold: float | None
-    time: Time = Field(description="Of the reading that opened it")
-    resolved_at: Time | None
-    state: Literal["pending", "firing", "acknowledged", "shelved", "resolved"]
-    severity: str
-    message: str
-    retroactive: bool = Field(description="Raised by data that came late")
-
-
 class HeatmapCell(Shape):
     site_id: str
     zone_id: str

@@ -19,6 +19,7 @@ from sonde.api.openapi import Application, application
 from sonde.api.parts import Parts
 from sonde.api.responses import CURSOR, plain_problem, problem
 from sonde.api.routes import (
+    alert_rules,
     alerts,
     audit_trail,
     charts,
@@ -53,7 +54,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     ledger.settings_router,
     overview.router,
     charts.router,
+    alert_rules.router,
+    alert_rules.edit_router,
     alerts.router,
+    alerts.act_router,
     notifications.router,
     devices.router,
     series.router,

@@ -26,6 +26,7 @@ from sonde.config.sources import (
     variable_of,
 )
 from sonde.errors import Hold
+from sonde.moment import format_span
 
 DEFAULT: Final = "default"
 _OWN_VERSION: Final = tuple(int(number) for number in __version__.split("."))
@@ -239,6 +240,7 @@ def _validate(texts: Mapping[str, Mapping[str, str]], spoken: Mapping[tuple[str,
     if not loaded.faults:
         settings = _assemble(parts)
         _check_together(settings, spoken, loaded)
+        _check_windows(settings, spoken, loaded)
         if not loaded.faults:
             loaded.settings = settings
 
@@ -290,6 +292,16 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _check_windows(settings: Settings, spoken: Mapping[tuple[str, str], str], loaded: Loaded) -> None:
+    """The windows of a rule are made of those that are kept."""
+    kept = settings.process.windows
+    for name, rule in settings.rules.items():
+        if rule.window is not None and all(rule.window % width for width in kept):
+            widths = ", ".join(format_span(int(width)) for width in kept)
+            wrong = f"should be a multiple of a width that is kept: {widths} ([process] windows)"
+            loaded.faults.append(Fault(spoken.get((f"rule.{name}", "window"), f"[rule.{name}]"), f"window {wrong}"))
 
 
 def _check_together(settings: Settings, spoken: Mapping[tuple[str, str], str], loaded: Loaded) -> None:

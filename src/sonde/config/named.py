@@ -7,8 +7,8 @@ from pydantic import BeforeValidator, model_validator
 
 from sonde.config.key import Section, key
 from sonde.config.values import Flag, Items, MaybeNumber, MaybeSpan, Span, Speed
-from sonde.errors import Invalid, Problem
-from sonde.rule import BUILDING_RULES, MAX_DURATION
+from sonde.errors import Invalid
+from sonde.rule import BUILDING_RULES, MAX_DURATION, MAX_WINDOW
 from sonde.rule import Rule as AlertRule
 
 
@@ -125,10 +125,23 @@ class Rule(Section):
     """An alert: what must hold of a series, for how long, and when it is over."""
 
     metric: str = key("*", "Pattern of the metrics that the rule watches.", min_length=1)
-    type: Literal["above", "below", "outside"] = key("above", "What must hold of a value.")
-    threshold: MaybeNumber = key(None, "The value to be above or below; of outside, the lower end of the band.")
-    upper: MaybeNumber = key(None, "The upper end of the band, for outside.")
-    duration: Span = key(0.0, "How long it must hold before the alert fires.", ge=0, le=MAX_DURATION)
+    type: Literal["above", "below", "outside", "equals", "rate", "no_data"] = key("above", "What must hold of a value.")
+    threshold: MaybeNumber = key(
+        None,
+        "The value to be above or below; of outside, the lower end of the band; of rate, the change that is too much, below 0 "
+        "for a fall.",
+    )
+    upper: MaybeNumber = key(None, "The upper end of the band, for outside, and for rate if it has two ends.")
+    text: str = key("", "The text to be equal to, for equals.", max_length=500)
+    per: MaybeSpan = key(None, "The time in which a value changes so much, for rate.", gt=0, le=MAX_DURATION)
+    window: MaybeSpan = key(
+        None, "Look at windows of this width instead of readings; a multiple of one that is kept.", ge=1, le=MAX_WINDOW
+    )
+    of: Literal["", "avg", "min", "max", "sum", "count", "last"] = key("", "What to look at of each window.")
+    across: Literal["series", "zone", "site"] = key("series", "Whether a window is of each series, zone or site.")
+    duration: Span = key(
+        0.0, "How long it must hold before the alert fires; for no_data how long nothing came.", ge=0, le=MAX_DURATION
+    )
     clear: MaybeNumber = key(
         None,
         "The value at which the alert is over, or for outside how far inside the band. Empty: as soon as it does not hold.",
@@ -136,7 +149,8 @@ class Rule(Section):
     severity: Literal["info", "warning", "critical"] = key("warning", "How bad it is.")
     message: str = key(
         "",
-        "What to tell people; may name {device} {metric} {site} {zone} {labels} {value} {threshold} {type} {severity} {rule}.",
+        "What to tell people; may name {device} {metric} {site} {zone} {labels} {place} {value} {threshold} {type} {severity} "
+        "{rule} {duration} {per} {of} {window}. Empty: one that fits the type.",
         max_length=500,
     )
     device: str = key("*", "Pattern of the devices.", min_length=1)
@@ -155,11 +169,10 @@ class Rule(Section):
 
     def rule(self, name: str) -> AlertRule:
         """The rule as it goes into the log; :class:`Invalid` if it makes no sense."""
-        if self.threshold is None:
-            raise Invalid(Problem(None, "threshold", "is missing"))
         given = self.model_dump(exclude={"enabled"}, exclude_none=True)
-        if not self.message:
-            del given["message"]
+        given = {name: value for name, value in given.items() if value != "" or name not in {"message", "text", "of"}}
+        if self.window is not None and self.window == int(self.window):
+            given["window"] = int(self.window)
         return AlertRule.parse({"id": name, **given})
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import structlog
 
@@ -27,6 +26,7 @@ from sonde.judgement import (
     aligned,
     closed_until,
     correct,
+    groups_of,
     is_quiet,
     judge,
     look_back,
@@ -36,8 +36,6 @@ from sonde.ports import Store
 from sonde.question import AlertsOf, Corrections, Defined, Folded, Question, Reached
 from sonde.reading import TIME
 from sonde.rule import Rule
-from sonde.watch import of_windows
-from sonde.window import run_starts
 
 _log = structlog.get_logger()
 SOURCE: Final = "judge"
@@ -156,7 +154,7 @@ class Judge:
         findings: Findings,
     ) -> None:
         """Drive alerts over the windows that closed."""
-        for group in _groups(rule, self._ask(Folded(rule, *span))):
+        for group in groups_of(rule, self._ask(Folded(rule, *span))):
             key = _key_of(rule, group.series)
             open_ = next((alert for alert in known.get(key, ()) if alert.state != "resolved"), None)
             if key in again.chosen or (open_ is None and is_quiet(rule, group.value)):
@@ -175,7 +173,7 @@ class Judge:
             return findings
         findings.settled = sorted(again.settled)
         table = self._ask(Folded(rule, min(starts.values()), again.until, tuple(findings.settled)))
-        groups = {_key_of(rule, group.series): group for group in _groups(rule, table)}
+        groups = {_key_of(rule, group.series): group for group in groups_of(rule, table)}
         for key, start in starts.items():
             group = groups.get(key)
             if group is None:
@@ -236,20 +234,6 @@ def _key(rule: Rule, series: int, metric: str, site: str, zone: str) -> Key:
 
 def _key_of(rule: Rule, series: Series) -> Key:
     return _key(rule, series.id, series.metric, series.site, series.zone)
-
-
-def _groups(rule: Rule, table: pa.Table) -> Iterator[Group]:
-    """The windows of each series, zone or site."""
-    if not len(table) or rule.of is None:
-        return
-    names = [table[name].combine_chunks().dictionary_encode() for name in ("metric", "site", "zone")]
-    numbers = [table["id"].to_numpy(), *(column.indices.to_numpy() for column in names)]
-    starts = run_starts(*numbers)
-    time = table["start"].cast(pa.int64()).to_numpy()
-    value = of_windows(rule.of, {name: table[name].to_numpy() for name in ("count", "sum", "min", "max", "last")})
-    heads = table.select(Series._fields).take(pa.array(starts)).to_pylist()
-    for head, start, end in zip(heads, starts.tolist(), np.append(starts[1:], len(table)).tolist(), strict=True):
-        yield Group(Series(**head), time[start:end], value[start:end])
 
 
 def _rows(table: pa.Table) -> list[dict[str, Any]]:

@@ -5,15 +5,15 @@ lasts is known when a frame comes, be it an empty tick. Where frames stop coming
 listened (the sink was away), and all silence begins anew after that.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from sonde.alert import advance, alert_id
-from sonde.changes import Alert, Purge, Series
+from sonde.alert import advance, silent_alert
+from sonde.changes import Purge, Series
 from sonde.clock import SECOND, Micros
 from sonde.process.book import Book
 from sonde.process.heard import Heard
@@ -176,21 +176,7 @@ class Silence:
             self._due[number] = due
 
     def _fire(self, rule: Rule, number: int, silent: Silent) -> None:
-        series = self._series[number]
-        alert = Alert(
-            id=alert_id(rule.id, series, silent.since, late=False),
-            rule=rule.id,
-            series=number,
-            type=rule.type,
-            severity=rule.severity,
-            state="firing",
-            threshold=rule.duration,
-            since=silent.since,
-            value=None,
-            peak=None,
-            fired_at=silent.fired,
-            message=rule.said(series, None, rule.duration),
-        )
+        alert = silent_alert(rule, self._series[number], replace(silent, ended=None))
         self._book.put((rule.id, number), alert)
         self._book.tell(alert, self._heard.first_after(silent.fired))
 
@@ -206,11 +192,6 @@ class Silence:
         self._book.put(track, over)
         self._book.tell(over, frame)
         return True
-
-
-def silence_rules(rules: Mapping[str, Rule], set_at: Mapping[str, Micros]) -> Mapping[str, tuple[Rule, Micros]]:
-    """Those that wait for data, and when each was set."""
-    return {id_: (rule, set_at.get(id_, 0)) for id_, rule in rules.items() if rule.type == "no_data"}
 
 
 def _micros(rule: Rule) -> Micros:
