@@ -242,6 +242,11 @@ def _notices() -> Notices:
     return notices
 
 
+def no_store() -> Store:
+    """For questions that no store must be asked for."""
+    raise RuntimeError("the store was asked")
+
+
 @contextlib.contextmanager
 def served(app: FastAPI) -> Iterator[str]:
     """The address of ``app`` on a loopback port, while the block lasts."""

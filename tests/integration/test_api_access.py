@@ -8,7 +8,7 @@ import pytest
 
 from sonde.access import SCOPES
 from sonde.token import Token, new_secret
-from tests.api_world import House, build, client_of, filled_store, served
+from tests.api_world import House, build, client_of, filled_store, no_store, served
 
 OPEN = {
     "/",
@@ -33,7 +33,7 @@ Operation = tuple[str, str, str]  # method, path, scope or ""
 
 def operations() -> list[Operation]:
     """All operations of the document, with the scope that each says it needs."""
-    document = build(lambda: pytest.fail("not asked")).app.openapi()
+    document = build(no_store).app.openapi()
     return [
         (method.upper(), path, next((way["token"][0] for way in op.get("security", []) if "token" in way), ""))
         for path, methods in document["paths"].items()
@@ -111,7 +111,7 @@ def nonsense(api: httpx.Client, operation: Operation, headers: dict[str, str]) -
 
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if o[2]], ids=" ".join)
 def test_a_wrong_token_is_refused_everywhere(operation: Operation) -> None:
-    with client_of(build(lambda: pytest.fail("the store was asked")), None) as api:
+    with client_of(build(no_store), None) as api:
         for wrong in ("sonde_wrong", "x" * 5000, '" or 1=1 --'):
             assert ask(api, operation[0], operation[1], wrong).status_code == 401
         basic = api.request(operation[0], filled(operation[1]), headers={"Authorization": "Basic eDp5"})
@@ -130,7 +130,7 @@ def test_what_is_open_needs_no_token(api: httpx.Client, operation: Operation) ->
 
 
 def test_wrong_tokens_are_counted_and_slowed() -> None:
-    house = build(lambda: pytest.fail("the store was asked"))
+    house = build(no_store)
     with client_of(house, None) as api:
         statuses = [ask(api, "GET", "/devices", Token.make().text).status_code for _ in range(15)]
         slowed = ask(api, "GET", "/devices", Token.make().text)

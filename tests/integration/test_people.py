@@ -11,20 +11,15 @@ from sonde.api.app import create_app
 from sonde.audit import Act, Link
 from sonde.control.notices import MemoryNotices
 from sonde.errors import Retry
-from sonde.ports import Store
 from sonde.status import Status
-from tests.api_world import NOW, House, StoppedClock, StoringJournal, build, client_of, served
+from tests.api_world import NOW, House, StoppedClock, StoringJournal, build, client_of, no_store, served
 
 NEW = {"name": "press-7", "scopes": ["ingest"]}
 
 
-def nothing() -> Store:
-    pytest.fail("the store was asked")
-
-
 @pytest.fixture
 def house() -> House:
-    return build(nothing)
+    return build(no_store)
 
 
 @pytest.fixture
@@ -34,7 +29,7 @@ def api(house: House) -> Iterator[httpx.Client]:
 
 
 def refused(api: httpx.Client, headers: dict[str, str]) -> bool:
-    """Whether a credential is worth nothing any more, which may take a second to be known."""
+    """Whether a credential is worth no_store any more, which may take a second to be known."""
     deadline = time.monotonic() + 30
     while api.get("/session", headers=headers).status_code != 401:
         if time.monotonic() > deadline:
@@ -242,10 +237,10 @@ class TestAudit:
 
         clock = StoppedClock()
         app = create_app(
-            nothing,
+            no_store,
             house.access,
             Full(),
-            StoringJournal(nothing),
+            StoringJournal(no_store),
             MemoryNotices(),
             status=lambda: Status(NOW),
             settings=dict,
