@@ -5,7 +5,7 @@ import { useCell } from "./cell.js";
 import { CommandForm, CommandHistory } from "./command.js";
 import { follow } from "./feed.js";
 import { nameOf } from "./lines.js";
-import { Age, Empty, Problem, Waiting, Wide } from "./parts.js";
+import { Age, Empty, Problem, REPLAY, Waiting, Wide } from "./parts.js";
 import { address, now, place } from "./time.js";
 import { number, plain, seconds } from "./words.js";
 
@@ -27,7 +27,7 @@ export function Devices() {
       <div class="find"><input id="search" type="search" placeholder="Search devices" aria-label="Search devices" autocomplete="off" spellcheck=${false} value=${typed} onInput=${(/** @type {any} */ e) => type(e.target.value)} /></div>
       <${Problem} trouble=${found.trouble} />
       ${found.data ? html`<p class="count quiet" role="status">${number(names.length, 0)} devices${all ? "" : " shown; search for others"}</p>` : found.trouble ? null : html`<${Waiting} lines=${12} />`}
-      ${found.data && found.data.length === 0 && !typed ? html`<div class="pad"><${Empty} title="No device yet" command="sonde up" /></div>` : null}
+      ${found.data && found.data.length === 0 && !typed ? html`<div class="pad"><${Empty} title="No device yet" command=${REPLAY} /></div>` : null}
       <ul class="results">${names.map((name) => {
         const at = newest.get(String(name)) ?? 0;
         return html`<li key=${name}><a class="item" href=${address("devices", {}, String(name))} aria-current=${name === rest ? "true" : undefined}><span class="name">${name}</span><${Age} at=${at} stale=${now() - at > 300} /></a></li>`;

@@ -1,7 +1,7 @@
 /** Ledger: what became of every reading, per node and lane, and that the sums close. */
 import { html } from "./vendor/preact.js";
 import { useAnswer } from "./ask.js";
-import { At, Empty, Problem, Waiting, Wide } from "./parts.js";
+import { At, Empty, Problem, REPLAY, Waiting, Wide } from "./parts.js";
 import { number, seconds } from "./words.js";
 
 const PARTS = /** @type {const} */ (["stored", "duplicate", "refused", "set_aside", "lost", "missing"]);
@@ -27,7 +27,7 @@ export function Ledger() {
     <p class="quiet">Every reading that was sent is in one of these columns, or the line does not close.</p>
     <${Problem} trouble=${found.trouble} />
     ${lines ? null : found.trouble ? null : html`<${Waiting} lines=${4} />`}
-    ${lines?.length === 0 ? html`<${Empty} title="Nothing was sent yet" command="sonde up" />` : null}
+    ${lines?.length === 0 ? html`<${Empty} title="Nothing was sent yet" command=${REPLAY} />` : null}
     ${lines?.length ? html`<${Sums} lines=${lines} />` : null}
     ${lines?.length ? html`<${Gaps} found=${gaps} />` : null}
   </main>`;

@@ -1,7 +1,7 @@
 /** Overview: sites and zones now, how they went, what is wrong, what is quiet, how fast readings come in. */
 import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 import { ask, query, returns, useAnswer } from "./ask.js";
-import { Age, Empty, Problem, Severity, Spark, Waiting, Wide, useBeat } from "./parts.js";
+import { Age, Empty, Problem, REPLAY, Severity, Spark, Waiting, Wide, useBeat } from "./parts.js";
 import { address, now, setClock } from "./time.js";
 import { digitsOf, number, rfc, seconds, size, span } from "./words.js";
 
@@ -29,7 +29,7 @@ export function Overview() {
     <h1>Overview</h1>
     <${Figures} />
     <${Problem} trouble=${kpis.trouble} />
-    ${rows.length === 0 ? html`<${Empty} title="No reading has come in yet" command="sonde up"><p>A sensor sends readings by itself once it runs; this starts two of them, and a simulated building.</p><//>` : null}
+    ${rows.length === 0 ? html`<${Empty} title="No reading has come in yet" command=${REPLAY}><p>Sensors send by themselves once they run: <code>sonde up</code> begins with two and a simulated building, unless told otherwise. This sends a real office, to look at:</p><//>` : null}
     ${sites.map((site) => html`<${Site} key=${site} site=${site} rows=${rows.filter((r) => r.site_id === site)} alerts=${(alerts.data ?? []).filter((/** @type {any} */ a) => a.site === site)} units=${units} trends=${trends} />`)}
   </main>`;
 }

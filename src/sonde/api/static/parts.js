@@ -40,6 +40,9 @@ export function Problem({ trouble }) {
 /** Lines where an answer will stand, so that nothing jumps when it comes. @param {{lines?: number}} props */
 export const Waiting = ({ lines = 6 }) => html`<div class="waiting" role="status" aria-label="Loading">${Array.from({ length: lines }, () => html`<i></i>`)}</div>`;
 
+/** What brings readings in, on any machine with Sonde. */
+export const REPLAY = "sonde replay examples/occupancy/office.csv --device office --timezone Europe/Brussels";
+
 /** An empty page teaches the next step. @param {{title: string, command?: string, children?: any}} props */
 export function Empty({ title, command, children }) {
   return html`<div class="empty"><h2>${title}</h2>${children}${command ? html`<${Copy} text=${command} />` : null}</div>`;

@@ -27,14 +27,14 @@ export function Picker({ picked, toggle }) {
       <input id="search" type="search" value=${typed} placeholder="Search series" aria-label="Search series" autocomplete="off" spellcheck=${false} onFocus=${() => show(true)} onInput=${(/** @type {any} */ e) => type(e.target.value)} onKeyDown=${keys} />
       <button class="fold" aria-expanded=${open} onClick=${() => show(!open)}>${open ? "Done" : `${picked.length} picked`}</button>
     </div>
-    ${open || wide ? html`<${Results} found=${found} picked=${picked} toggle=${toggle} limit=${limit} more=${() => more(limit * 4)} />` : null}
+    ${open || wide ? html`<${Results} found=${found} searched=${search !== ""} picked=${picked} toggle=${toggle} limit=${limit} more=${() => more(limit * 4)} />` : null}
   </aside>`;
 }
 
-/** @param {{found: import("./ask.js").Known, picked: number[], toggle: (series: number) => void, limit: number, more: () => void}} props */
-function Results({ found, picked, toggle, limit, more }) {
+/** @param {{found: import("./ask.js").Known, searched: boolean, picked: number[], toggle: (series: number) => void, limit: number, more: () => void}} props */
+function Results({ found, searched, picked, toggle, limit, more }) {
   if (!found.data) return found.trouble ? html`<${Problem} trouble=${found.trouble} />` : html`<${Waiting} lines=${12} />`;
-  if (found.data.length === 0) return html`<p class="quiet pad">No series has all of these words in its device, metric, site, zone or labels.</p>`;
+  if (found.data.length === 0) return html`<p class="quiet pad">${searched ? "No series has all of these words in its device, metric, site, zone or labels." : "There is no series yet: no reading has come in."}</p>`;
   return html`<p class="count quiet" role="status">${number(found.total, 0)} series${found.total > limit ? `, ${limit} shown` : ""}</p>
     <ul class="results" id="results">
       ${found.data.map((/** @type {any} */ s) => html`<li key=${s.series}><button aria-pressed=${picked.includes(s.series)} onClick=${() => toggle(s.series)} onKeyDown=${keys}>
