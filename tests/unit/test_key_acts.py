@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from sonde.assemble.acts import open_trail
 from sonde.assemble.key_acts import KeyLine, Ring, add, listed, retire, ring_of_log, ring_of_outbox, rotate
 from sonde.assemble.key_source import keys_from
-from sonde.assemble.keys import configured, log_ring
+from sonde.assemble.keys import again, configured, log_ring
 from sonde.assemble.ring_watch import RingUse, RingWatch, sealing_key
 from sonde.clock import SystemClock
 from sonde.codec import Codec
@@ -334,3 +334,17 @@ def test_a_ring_of_two_names_comes_back_with_what_was_retired(tmp_path: Path) ->
         ring.key("x")
     with pytest.raises(KeyMissing):
         replace(ring, retired=frozenset()).key("x")
+
+
+def test_what_else_is_wrong_in_a_changed_file_is_for_the_next_start(tmp_path: Path) -> None:
+    file = tmp_path / "config.ini"
+    file.write_text(f"[log]\nencryption_key = {base64_of(ONE)}\n")
+    loaded = load(file)
+    for text in ("[nonsense]\n", "no section", f"[server]\nport = high\n[log]\nencryption_key = {base64_of(TWO)}\n"):
+        file.write_text(text)
+        assert again(loaded) == loaded.settled()
+    file.write_text("[log]\nencryption_key = short\n")
+    with pytest.raises(Hold, match="encryption_key"):
+        again(loaded)
+    file.write_text(f"[log]\nencryption_key = {base64_of(TWO)}\n")
+    assert configured(again(loaded).log.encryption_key, "key") == (TWO,)

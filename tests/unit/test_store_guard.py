@@ -13,7 +13,7 @@ import pytest
 from sonde.errors import Invalid, Retry
 from sonde.question import Sql, Totals
 from sonde.store.duckdb import DuckStore
-from sonde.store.guard import PATIENCE, Watch
+from sonde.store.guard import PATIENCE, Watch, check_select
 from sonde.testing.store_contract import rows_of, tidy
 from sonde.testing.store_feed import LOG, Feed, building, random_rows
 
@@ -200,3 +200,14 @@ def test_commits_go_on_beside_a_runaway_query(store: DuckStore) -> None:
             runaway.result()
     assert len(seconds) > 3
     assert statistics.median(seconds) < 1.0
+
+
+def test_a_query_that_is_stopped_before_it_runs_was_not_wrong() -> None:
+    class Stopped:
+        """A cursor that a commit interrupts while the text is looked at."""
+
+        def extract_statements(self, text: str) -> None:
+            raise duckdb.InterruptException("INTERRUPT Error: Interrupted!")
+
+    with pytest.raises(duckdb.InterruptException):
+        check_select(Stopped(), "select 1")  # type: ignore[arg-type]

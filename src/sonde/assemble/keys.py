@@ -18,6 +18,7 @@ from sonde.keyring import KeyRing, name_of
 from sonde.ports import Log
 
 _COMMAND_SECONDS: Final = 30.0
+_KEY: Final = "encryption_key"
 
 
 def log_ring(directory: DataDirectory, settings: Settings, guarded: Path | None = None) -> KeyRing:
@@ -26,8 +27,16 @@ def log_ring(directory: DataDirectory, settings: Settings, guarded: Path | None 
 
 
 def again(loaded: Loaded) -> Settings:
-    """The settings as file, environment and secrets say them now."""
-    return loaded.again().settled() if loaded.again is not None else loaded.settled()
+    """The settings as file, environment and secrets say them now. :class:`Hold` if a key is wrong; what else may be wrong by
+    now is for the next start, and the settings stay those of before."""
+    if loaded.again is None:
+        return loaded.settled()
+    try:
+        return loaded.again().settled()
+    except Hold as error:
+        if _KEY in str(error):
+            raise
+        return loaded.settled()
 
 
 def configured(secret: SecretStr, spoken: str) -> Sequence[bytes]:

@@ -22,7 +22,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from sonde.clock import Micros
-from sonde.errors import Damaged, NewerFormat, NotFound
+from sonde.errors import Damaged, Hold, NewerFormat, NotFound
 from sonde.files import sync_directory, write_file
 
 FORMAT: Final = 1
@@ -146,18 +146,30 @@ def checksum_of(path: Path) -> str:
 
 
 def copy_bytes(source: BinaryIO, target: Path, limit: int | None = None) -> tuple[int, str]:
-    """Copy up to ``limit`` bytes into a new file, durable when this returns; how many, and their SHA-256."""
-    digest, done = hashlib.sha256(), 0
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Copy up to ``limit`` bytes into a new file, durable when this returns; how many, and their SHA-256. :class:`Hold` if
+    they cannot be read or written."""
     temporary = target.with_name(f".{target.name}.tmp")
-    with open(temporary, "wb", opener=_private) as out:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        copied = _copy_bytes(source, temporary, limit)
+        temporary.rename(target)
+    except OSError as error:
+        raise Hold(
+            f"{source.name} cannot be copied to {target} ({error.strerror})",
+            hint="Mend that, and run it again: what was copied is used",
+        ) from None
+    return copied
+
+
+def _copy_bytes(source: BinaryIO, target: Path, limit: int | None) -> tuple[int, str]:
+    digest, done = hashlib.sha256(), 0
+    with open(target, "wb", opener=_private) as out:
         while block := source.read(_BLOCK if limit is None else min(_BLOCK, limit - done)):
             out.write(block)
             digest.update(block)
             done += len(block)
         out.flush()
         os.fsync(out.fileno())
-    temporary.rename(target)
     return done, digest.hexdigest()
 
 

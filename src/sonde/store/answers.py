@@ -188,6 +188,8 @@ class Answers:
             except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, ValueError, TypeError) as error:
                 if running.stopped:
                     raise Retry(f"the query was stopped: {running.stopped}", hint="Ask for less at once") from None
+                if isinstance(error, duckdb.InterruptException):
+                    raise Retry("the query was stopped: the store is closing", after=1.0) from None
                 if isinstance(error, duckdb.OperationalError) and not isinstance(error, duckdb.ProgrammingError):
                     raise
                 raise Invalid(Problem(None, "sql", without_paths(str(error)))) from None

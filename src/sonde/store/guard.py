@@ -36,6 +36,8 @@ def check_select(cursor: Connection, text: str) -> None:
         raise _refused(f"it holds a zero byte; {_ALLOWED}")
     try:
         statements = cursor.extract_statements(text)
+    except duckdb.InterruptException:  # whoever stopped it says why
+        raise
     except (duckdb.Error, ValueError) as error:
         raise _refused(without_paths(str(error))) from None
     if len(statements) != 1:
@@ -48,6 +50,8 @@ def check_select(cursor: Connection, text: str) -> None:
 def _tree(cursor: Connection, text: str) -> Any:
     try:
         rows = cursor.execute("select json_serialize_sql($text::varchar)", {"text": text}).fetchall()
+    except duckdb.InterruptException:  # whoever stopped it says why
+        raise
     except (duckdb.Error, ValueError) as error:
         raise _refused(without_paths(str(error))) from None
     tree = msgspec.json.decode(rows[0][0])
