@@ -24,7 +24,7 @@ from sonde.process.meaning import Meaning
 from sonde.process.recall import Recall
 
 _log = structlog.get_logger()
-_IDLE_SECONDS: Final = 0.5
+_IDLE_SECONDS: Final = 0.2
 _RETRY_SECONDS: Final = 1.0
 _AT_ONCE: Final = 20_000  # readings told in one go
 Tell = Callable[[Sequence[Fresh]], None]

@@ -20,7 +20,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from sonde.errors import SondeError
+from sonde.errors import Invalid, Problem, SondeError
 from sonde.message import MESSAGE_BYTES
 from sonde.ports import Guest, Knock, Live
 from sonde.problem import MEDIA_TYPE, ProblemAnswer, answer_problem, problem_json
@@ -29,8 +29,10 @@ _HIGH: Final = 256 << 10  # bytes that wait to be taken; then there is no room
 _LOW: Final = 64 << 10
 _SYSTEM: Final = 256 << 10  # of the system's buffer
 _PING_SECONDS: Final = 20.0
+_SILENT_SECONDS: Final = 60.0  # though it was pinged
 _STALL_SECONDS: Final = 60.0
 _CLOSE_SECONDS: Final = 5.0
+_ONCE: Final = frozenset({"authorization", "host", "origin"})  # who asks must not depend on which of two is looked at
 _LEAVE_SECONDS: Final = 0.5  # when the server stops
 
 
@@ -52,7 +54,7 @@ class WebSocket(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._paused = False
         self._ping_at = self._loop.time() + _PING_SECONDS
-        self._progress = self._loop.time()  # when anything moved last, in or out
+        self._heard = self._taken = self._loop.time()  # when something came last; when what waits became less
         self._unsent = 0
         self._close_by: float | None = None
 
@@ -88,7 +90,7 @@ class WebSocket(asyncio.Protocol):
             guest.closed()
 
     def data_received(self, data: bytes) -> None:
-        self._progress = self._loop.time()
+        self._heard = self._loop.time()
         self._conn.receive_data(data)
         for event in self._conn.events_received():
             if isinstance(event, Request):
@@ -120,10 +122,11 @@ class WebSocket(asyncio.Protocol):
         if transport is None:
             return
         unsent = transport.get_write_buffer_size()
-        if unsent < self._unsent:
-            self._progress = now
+        if not unsent or unsent < self._unsent:
+            self._taken = now
         self._unsent = unsent
-        if (self._close_by is not None and now >= self._close_by) or now - self._progress > _STALL_SECONDS:
+        stalls = now - self._taken > _STALL_SECONDS or now - self._heard > _SILENT_SECONDS
+        if stalls or (self._close_by is not None and now >= self._close_by):
             transport.abort()
         elif now >= self._ping_at and self._conn.state is State.OPEN:
             self._ping_at = now + _PING_SECONDS
@@ -163,8 +166,11 @@ class WebSocket(asyncio.Protocol):
         assert self._transport is not None
         offered: Iterable[str] = request.headers.get_all("Sec-WebSocket-Protocol")
         headers: dict[str, str] = {}
-        for name, value in request.headers.raw_items():
-            headers[name.lower()] = value if name.lower() not in headers else f"{headers[name.lower()]}; {value}"
+        for given, value in request.headers.raw_items():
+            name = given.lower()
+            if name in headers and name in _ONCE:
+                raise Invalid(Problem(None, given, "it is there twice"), syntax=True)
+            headers[name] = f"{headers[name]}; {value}" if name in headers else value
         client, server = get_remote_addr(self._transport), get_local_addr(self._transport)
         return Knock(
             path=request.path.partition("?")[0],

@@ -10,6 +10,9 @@ from sonde.api.live.wanted import Wanted
 MOST: Final = 1000
 """Readings in a message."""
 
+LARGE: Final = 256 << 10
+"""Bytes of readings at which a message is full; many clients take no messages above 1 MiB."""
+
 
 class Sealed(NamedTuple):
     """Frames of messages, the place behind them, and how many readings they hold; or a message that is ``not_in_log``: its
@@ -28,17 +31,19 @@ class Parcel:
         self.wanted = wanted
         self._id = writer.encode(wanted.id)
         self._readings: list[bytes] = []
+        self._size = 0
         self._frames: list[Sealed] = []
         self.skipped = 0
 
     @property
     def is_full(self) -> bool:
         """Whether the next reading should begin another message."""
-        return len(self._readings) >= MOST
+        return len(self._readings) >= MOST or self._size >= LARGE
 
     def add(self, reading: bytes) -> None:
         """Add a reading as :class:`sonde.api.live.writer.Readings` wrote it."""
         self._readings.append(reading)
+        self._size += len(reading)
 
     def seal(self, place: Place) -> None:
         """End the message: what was added came from before ``place``."""
@@ -49,7 +54,7 @@ class Parcel:
                 frame = writer.data(self._id, str(place), self._readings, self.skipped)
                 self.skipped = 0
             self._frames.append(Sealed(frame, place.copy(), len(self._readings)))
-            self._readings = []
+            self._readings, self._size = [], 0
 
     def say(self, type_: str, place: Place, members: Mapping[str, Any], *, in_log: bool = True) -> None:
         """Add another message, after what was added before it."""

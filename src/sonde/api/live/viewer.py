@@ -45,6 +45,7 @@ class Viewer:
         self._feed = feed
         self._run_command = run_command
         self._left = left
+        self._came = feed.place()
         self._plain = subprotocol != PROTOCOL
         self._subscriptions: dict[str, Subscription] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,9 +56,9 @@ class Viewer:
         """See :meth:`sonde.ports.Guest.opened`."""
         self._line, self._room = line, Room(line)
         if self._plain:
-            self._begin(PLAIN, self._feed.place(), resumed=False)
+            self._begin(PLAIN, self._came, resumed=False)
         else:
-            self.say("welcome", protocol=PROTOCOL, cursor=str(self._feed.place()))
+            self.say("welcome", protocol=PROTOCOL, cursor=str(self._came))
 
     def received(self, text: str) -> None:
         """See :meth:`sonde.ports.Guest.received`."""
