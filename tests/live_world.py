@@ -21,8 +21,8 @@ from sonde.ports import Credential
 from sonde.process.following import Following
 from sonde.reading import Reading
 from sonde.token import Token
-from sonde.transport.guard import Server, serve
 from sonde.transport.http import TelemetryApp
+from sonde.transport.serving import Server, serve
 from tests.processor_world import QuickClock, World, until
 
 SECONDS = 30.0
