@@ -102,7 +102,7 @@ function Input({ field: [name, title, kind], value, fixed, set }) {
 
 /** What the rule would have done. @param {{found: any}} props */
 function Preview({ found }) {
-  return html`<section class="preview" role="status"><p>${found.count === 0 ? "It would not have fired in the last day." : `In the last day it would have fired ${number(found.count, 0)} times for ${number(found.series, 0)} series, ${span(found.firing_seconds)} in all.`}</p>
+  return html`<section class="preview" role="status"><p>${found.count === 0 ? "It would not have fired in the last day." : `In the last day it would have fired ${found.count === 1 ? "once" : `${number(found.count, 0)} times, for ${number(found.series, 0)} series`}, ${span(found.firing_seconds)} in all.`}</p>
     ${found.count ? html`<${Wide} label="What it would have done"><table><thead><tr><th scope="col">since</th><th scope="col">where</th><th scope="col" class="n">worst</th><th scope="col" class="n">lasted</th></tr></thead>
       <tbody>${found.alerts.slice(0, 20).map((/** @type {any} */ a) => html`<tr><td><${At} at=${seconds(a.time)} /></td><th scope="row">${a.device || `${a.site} ${a.zone}`} ${a.metric}</th><td class="n">${number(a.peak)}</td><td class="n">${a.resolved_at ? span(seconds(a.resolved_at) - seconds(a.time)) : "still"}</td></tr>`)}</tbody></table><//>${found.count > 20 ? html`<p class="quiet">The first 20 of them.</p>` : null}` : null}
   </section>`;
