@@ -92,14 +92,25 @@ def encode_body(body: Body) -> bytes:
     return b"".join((_LENGTHS.pack(len(entries), len(batch)), entries, bytes(padding), batch))
 
 
-def decode_body(data: bytes | memoryview | pa.Buffer) -> Body:
-    """The body that ``data`` holds, or :class:`Invalid`."""
-    view = memoryview(data)
+def decode_entries(data: bytes | memoryview | pa.Buffer) -> list[Entry]:
+    """Only the entries of the body that ``data`` holds, or :class:`Invalid`: a quarter of the time, where frames are small."""
+    return _entries(memoryview(data))[0]
+
+
+def _entries(view: memoryview) -> tuple[list[Entry], int, int]:
+    """The entries, and the bytes that they and the batch have."""
     try:
         length, batch_length = _LENGTHS.unpack_from(view)
         entries = _decode_entries(view[_LENGTHS.size : _LENGTHS.size + length])
     except (struct.error, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Invalid(Problem(None, "body", f"not the body of a frame ({error})"), syntax=True) from None
+    return entries, length, batch_length
+
+
+def decode_body(data: bytes | memoryview | pa.Buffer) -> Body:
+    """The body that ``data`` holds, or :class:`Invalid`."""
+    view = memoryview(data)
+    entries, length, batch_length = _entries(view)
     start = _LENGTHS.size + length
     start += -start % 8
     if len(view) != start + batch_length:

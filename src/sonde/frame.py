@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sonde.clock import Micros
 from sonde.codec import CIPHERS, MAX_BODY_BYTES, Cipher, Codec, compress, decompress, unwrap, wrap
-from sonde.entry import Body, decode_body, encode_body
+from sonde.entry import Body, Entry, decode_body, decode_entries, encode_body
 from sonde.errors import Damaged, NewerFormat, TooLarge
 from sonde.keyring import NAME_BYTES, Keys
 
@@ -242,6 +242,15 @@ class Opener:
         :class:`Damaged` naming ``file`` and ``offset`` if it
         was changed, :class:`NewerFormat`, :class:`Invalid` if what was sealed is not a body.
         """
+        header, body = self._unsealed(data, file, offset)
+        return Frame(header, decode_body(body))
+
+    def open_entries(self, data: bytes | memoryview) -> tuple[Header, list[Entry]]:
+        """The same without the readings, for those who look only at what else the log says."""
+        header, body = self._unsealed(data, "frame", 0)
+        return header, decode_entries(body)
+
+    def _unsealed(self, data: bytes | memoryview, file: str, offset: int) -> tuple[Header, bytes | pa.Buffer]:
         view = memoryview(data)
         header = read_header(view, file=file, offset=offset)
         sealed = view[HEADER_BYTES:]
@@ -258,7 +267,7 @@ class Opener:
                 offset=offset,
                 hint=f"It was changed, or {header.key!r} is now another key",
             ) from None
-        return Frame(header, decode_body(body))
+        return header, body
 
     def _cipher(self, header: Header) -> Cipher:
         if header.codec == Codec.PLAIN:

@@ -20,7 +20,7 @@ from sonde.access import may_write
 from sonde.api.commands.link import Link
 from sonde.api.commands.order import Order
 from sonde.api.commands.owners import Owned, Owners
-from sonde.api.commands.tail import Tail
+from sonde.api.commands.tail import News, Tail
 from sonde.audit import act
 from sonde.changes import Happened
 from sonde.clock import SECOND, Clock, Micros
@@ -34,9 +34,10 @@ from sonde.question import Commands, Profiles
 from sonde.template import checked
 
 OPEN_MOST: Final = 10_000
+OPEN_BYTES: Final = 64 << 20  # of parameters
 OPEN_A_DEVICE: Final = 100
-_RECENT: Final = 1_000  # commands that are over, kept for whoever asks before the store has them
-_STEPS: Final = 200  # kept of one command
+_RECENT: Final = 500  # commands that are over, kept for whoever asks before the store has them
+_STEPS: Final = 20  # of one command: the store has what came before
 _AT_ONCE: Final = 100  # commands in one answer
 _TICK_SECONDS: Final = 0.5
 _GRACE_SECONDS: Final = 5.0  # a node that asks again within this was never away
@@ -65,6 +66,8 @@ class Dispatcher:
         self._clock, self._metrics, self._partition = clock, metrics, partition
         self._tail = Tail(log, opener, partition, begin=self._load, tell=self._heard, clock=clock)
         self._board, self._owners = Board(), Owners()
+        self._sizes: dict[str, int] = {}  # of the parameters of those that are open
+        self._bytes = 0
         self._recent: OrderedDict[str, Command] = OrderedDict()
         self._steps: dict[str, deque[Happened]] = {}  # of both
         self._links: dict[tuple[str, str], Link] = {}
@@ -299,9 +302,9 @@ class Dispatcher:
         self._call(self._begin, board, owners, offset)
         return offset
 
-    def _heard(self, position: int, log_time: Micros, entries: Sequence[Entry]) -> None:
+    def _heard(self, position: int, news: Sequence[News]) -> None:
         """In the tail's thread."""
-        self._call(self._take, position, log_time, entries)
+        self._call(self._take, position, news)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         assert self._loop is not None
@@ -312,17 +315,20 @@ class Dispatcher:
 
     def _begin(self, board: Board, owners: Owners, offset: int) -> None:
         self._board, self._owners, self._position = board, owners, offset
+        self._sizes = {id_: _size(command) for id_, command in board.open.items()}
+        self._bytes = sum(self._sizes.values())
         if self._ticking is None:
             self._ticking = asyncio.get_running_loop().create_task(self._tick())
         self._wake_all()
 
-    def _take(self, position: int, log_time: Micros, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            if entry.kind == EntryKind.PROFILE:
-                self._owners.declare(entry.payload, entry.source)
-                self._wake(entry.source)
-            else:
-                self._fold(entry, log_time)
+    def _take(self, position: int, news: Sequence[News]) -> None:
+        for log_time, entries in news:
+            for entry in entries:
+                if entry.kind == EntryKind.PROFILE:
+                    self._owners.declare(entry.payload, entry.source)
+                    self._wake(entry.source)
+                else:
+                    self._fold(entry, log_time)
         self._position = position
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
@@ -339,7 +345,11 @@ class Dispatcher:
         command, step = done
         if step.step != StepKind.HANDED:
             self._steps.setdefault(command.id, deque(maxlen=_STEPS)).append(Happened.of(step, log_time))
+        if command.id not in self._sizes and not command.is_over:
+            self._sizes[command.id] = _size(command)
+            self._bytes += self._sizes[command.id]
         if command.is_over:
+            self._bytes -= self._sizes.pop(command.id, 0)
             self._recent[command.id] = command
             if len(self._recent) > _RECENT:
                 self._steps.pop(self._recent.popitem(last=False)[0], None)
@@ -356,6 +366,8 @@ class Dispatcher:
                 self._drop_links()
             except SondeError as error:
                 _log.info("commands_tick_waits", reason=str(error))
+            except Exception:  # a bug must not stop the time of all commands
+                _log.exception("commands_tick_failed")
             await asyncio.sleep(_TICK_SECONDS)
 
     def _overdue(self) -> list[Step]:
@@ -411,8 +423,8 @@ class Dispatcher:
 
     def _check_room(self, device: str) -> None:
         waiting = [c for c in self._board.open.values() if c.state != State.UNKNOWN]
-        if len(waiting) >= OPEN_MOST:
-            raise Throttled(f"{OPEN_MOST:,} commands are under way already", hint="Wait for some", after=5.0)
+        if len(waiting) >= OPEN_MOST or self._bytes >= OPEN_BYTES:
+            raise Throttled(f"{len(waiting):,} commands are under way already", hint="Wait for some", after=5.0)
         if sum(c.device == device for c in waiting) >= OPEN_A_DEVICE:
             raise Throttled(f"{OPEN_A_DEVICE} commands wait for {device[:256]!r} already", hint="Wait", after=5.0)
 
@@ -471,6 +483,10 @@ def _rows(table: pa.Table) -> list[Mapping[str, Any]]:
     """Rows, their times in microseconds."""
     columns = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in table.columns]
     return list(pa.table(columns, table.column_names).to_pylist())
+
+
+def _size(command: Command) -> int:
+    return len(msgspec.json.encode(command.parameters))
 
 
 def _check_device(who: Credential, device: str) -> None:

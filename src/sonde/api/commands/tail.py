@@ -19,12 +19,14 @@ _RETRY_SECONDS: Final = 1.0
 _log = structlog.get_logger()
 
 Begin = Callable[[], int]
-Tell = Callable[[int, Micros, Sequence[Entry]], None]
+News = tuple[Micros, Sequence[Entry]]
+Tell = Callable[[int, Sequence[News]], None]
 
 
 class Tail:
     """A thread that follows one partition of a log. ``begin`` makes ready and gives the offset from which to follow, or raises
-    :class:`Retry`; ``tell`` is given the offset after each frame, its log time, and its entries that are commands or profiles.
+    :class:`Retry`; ``tell`` is given the offset up to which the log was read, and of each frame with commands or profiles its
+    log time and those entries.
 
     What cannot be read is passed over: the processor marks it.
     """
@@ -74,16 +76,16 @@ class Tail:
                 continue
             except NotFound as error:  # it was cut: the store knows what stood there
                 raise Retry(str(error)) from None
-            for record in records:
-                self._tell_of(record.frame, record.offset)
-                offset = record.offset + 1
+            if records:
+                offset = records[-1].offset + 1
+                self._tell(offset, [news for record in records if (news := self._news(record.frame))])
 
-    def _tell_of(self, frame: bytes, offset: int) -> None:
+    def _news(self, frame: bytes) -> News | None:
         try:
-            opened = self._opener.open(frame)
+            header, entries = self._opener.open_entries(frame)
         except (Invalid, Damaged):
-            return
+            return None
         except Hold as error:  # its key is away; without it nobody knows whether it holds commands
             raise Retry(str(error)) from None
-        entries = [entry for entry in opened.body.entries if entry.kind in _KINDS]
-        self._tell(offset + 1, opened.header.log_time, entries)
+        mine = [entry for entry in entries if entry.kind in _KINDS]
+        return (header.log_time, mine) if mine else None
