@@ -317,7 +317,7 @@ def test_an_old_key_is_known_from_the_store(tmp_path: Path) -> None:
         async with world(tmp_path) as here:
             first = await here.give(idempotency_key="k")
             await here.server.cancel(ANN, first.id)
-            here.server._recent.clear()
+            here.server._known._recent.clear()
             again = await here.give(idempotency_key="k")
             assert (again.id, again.state) == (first.id, State.CANCELLED)
 

@@ -1,13 +1,12 @@
 """Takes commands in and hands them to the nodes whose devices they are for.
 
-What it knows, it knows from the log: its board follows every entry, those that it writes itself too. So of two that hand out
-or cancel the same command, the first in the log wins, whether they are two requests or two servers. Before a command leaves,
+What it knows, it knows from the log: it follows every entry, those that it writes itself too. So of two that hand out or
+cancel the same command, the first in the log wins, whether they are two requests or two servers. Before a command leaves,
 the log says to which epoch of which node it goes; it never goes to another.
 """
 
 import asyncio
 import hashlib
-from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -17,8 +16,10 @@ import pyarrow as pa
 import structlog
 
 from sonde.access import may_write
-from sonde.api.commands.link import Link
+from sonde.api.commands.known import OPEN_MOST, Known
+from sonde.api.commands.link import Link, Links
 from sonde.api.commands.order import Order
+from sonde.api.commands.overdue import overdue, step
 from sonde.api.commands.owners import Owned, Owners
 from sonde.api.commands.tail import News, Tail
 from sonde.audit import act
@@ -26,29 +27,22 @@ from sonde.changes import Happened
 from sonde.clock import SECOND, Clock, Micros
 from sonde.command import Board, Command, Poll, State, Step, StepKind, Task, Tasks, begin, command_of_row
 from sonde.entry import Entry, EntryKind
-from sonde.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Retry, SondeError, Throttled
+from sonde.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Retry, SondeError
 from sonde.frame import Opener
 from sonde.metrics import Metrics
 from sonde.ports import AuditTrail, Credential, Journal, Log, Store
 from sonde.question import Commands, Profiles
 from sonde.template import checked
 
-OPEN_MOST: Final = 10_000
-OPEN_BYTES: Final = 64 << 20  # of parameters
-OPEN_A_DEVICE: Final = 100
-_RECENT: Final = 500  # commands that are over, kept for whoever asks before the store has them
-_STEPS: Final = 20  # of one command: the store has what came before
 _AT_ONCE: Final = 100  # commands in one answer
 _TICK_SECONDS: Final = 0.5
-_GRACE_SECONDS: Final = 5.0  # a node that asks again within this was never away
-_PATIENCE: Final = 30 * SECOND  # with a node that is there and does not say whether it has what it was handed
 _TAIL_SECONDS: Final = 5.0
 _EPOCH: Final = 64
 _log = structlog.get_logger()
 
 
 class Dispatcher:
-    """A :class:`sonde.ports.Dispatch`. Used on one event loop, but for :meth:`find`, :meth:`start` and :meth:`stop`."""
+    """A :class:`sonde.ports.Dispatch`. Used on one event loop, but for :meth:`start`, :meth:`stop` and what only looks."""
 
     def __init__(
         self,
@@ -65,22 +59,13 @@ class Dispatcher:
         self._log_id, self._store, self._journal, self._audit = log.id, store, journal, audit
         self._clock, self._metrics, self._partition = clock, metrics, partition
         self._tail = Tail(log, opener, partition, begin=self._load, tell=self._heard, clock=clock)
-        self._board, self._owners = Board(), Owners()
-        self._sizes: dict[str, int] = {}  # of the parameters of those that are open
-        self._bytes = 0
-        self._recent: OrderedDict[str, Command] = OrderedDict()
-        self._steps: dict[str, deque[Happened]] = {}  # of both
-        self._links: dict[tuple[str, str], Link] = {}
-        self._newest: dict[str, Link] = {}  # by node
+        self._links = Links(metrics)
+        self._known = Known(metrics, self._links.wake)
         self._handing: set[str] = set()
         self._keys: dict[str, asyncio.Lock] = {}
-        self._position = -1  # before the log was looked at
-        self._moved = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ticking: asyncio.Task[None] | None = None
         self._stopped = False
-
-    # -- from any thread
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Follow the log. ``loop`` is where everything else is called."""
@@ -94,18 +79,38 @@ class Dispatcher:
             self._loop.call_soon_threadsafe(self._end)
         self._tail.stop(timeout)
 
-    def find(self, id_: str) -> Command | None:
-        """A command that is not over, or was until a short while ago, as the log has it now."""
-        return self._board.open.get(id_) or self._recent.get(id_)
-
-    def steps_of(self, id_: str) -> Sequence[Happened]:
-        """The newest steps of a command that :meth:`find` knows, as far as they came since this server began."""
-        return list(self._steps.get(id_, ()))
+    # -- what only looks, from any thread
 
     @property
     def problem(self) -> str:
         """What keeps commands from going anywhere, if anything does."""
         return f"commands wait: {self._tail.problem}" if self._tail.problem else ""
+
+    def find(self, id_: str) -> Command | None:
+        """A command that is not over, or was until a short while ago, as the log has it now."""
+        return self._known.find(id_)
+
+    def steps_of(self, id_: str) -> Sequence[Happened]:
+        """The newest steps of a command that :meth:`find` knows, as far as they came since this server began."""
+        return self._known.steps_of(id_)
+
+    def is_online(self, device: str) -> bool:
+        """Whether the node that has a device waits for commands here."""
+        return self._links.is_online(self.node_of(device), self._now())
+
+    def node_of(self, device: str) -> str:
+        """The node that has a device; empty if none ever declared it."""
+        return self._known.owners.node_of(device)
+
+    def only_device_with(self, command: str) -> str:
+        """The one device that understands a command; :class:`NotFound` if there is none, :class:`Invalid` if there are
+        several."""
+        found = self._known.owners.devices_with(command)
+        if not found:
+            raise NotFound(f"no device declares a command {command[:64]!r}", hint="GET /command-templates lists all")
+        if len(found) > 1:
+            raise Invalid(Problem(None, "device", f"{len(found)} devices have {command[:64]!r}; name one of them"))
+        return found[0]
 
     # -- what callers ask
 
@@ -114,12 +119,11 @@ class Dispatcher:
 
         :class:`Forbidden` if the caller may not command the device, :class:`NotFound` if nobody declared such a command,
         :class:`Invalid` with a problem for each wrong parameter, :class:`Conflict` if its key gave another command,
-        :class:`Throttled` if too many wait already, :class:`Retry`.
+        :class:`sonde.errors.Throttled` if too many wait already, :class:`Retry`.
         """
-        owned = self._owned(who, order)
-        template = owned.profile.commands[order.command]
+        template = self._owned(who, order).profile.commands[order.command]
         now = self._clock.now()
-        step = Step(
+        asked = Step(
             id=order.id_for(who.name),
             step=StepKind.ACCEPTED,
             device=order.device,
@@ -130,16 +134,16 @@ class Dispatcher:
             expires=now + order.lasts(),
         )
         if order.dry_run:
-            return begin(step, now)
+            return begin(asked, now)
         if order.idempotency_key is None:
-            return await self._accept(step, address)
-        lock = self._keys.setdefault(step.id, asyncio.Lock())
+            return await self._accept(asked, address)
+        lock = self._keys.setdefault(asked.id, asyncio.Lock())
         try:
             async with lock:
-                return await self._known(step) or await self._accept(step, address)
+                return await self._same(asked) or await self._accept(asked, address)
         finally:
             if not lock.locked():
-                self._keys.pop(step.id, None)
+                self._keys.pop(asked.id, None)
 
     async def cancel(self, who: Credential, id_: str, address: str = "") -> Command:
         """Take a command back that no node has been handed. :class:`NotFound`, :class:`Forbidden`, :class:`Conflict` if it is
@@ -149,10 +153,9 @@ class Dispatcher:
             raise NotFound(f"there is no command {id_[:64]!r}", hint="GET /commands lists all")
         _check_device(who, command.device)
         if command.state == State.QUEUED:
-            note = act(self._clock.now(), who.name, "command.cancel", command.device, address, id=id_)
-            await asyncio.to_thread(self._audit.write, note)
-            step = _step(command, StepKind.CANCELLED, self._clock.now(), message=f"cancelled by {who.name}")
-            await self._record([step])
+            now = self._clock.now()
+            await self._note(now, who.name, "command.cancel", command.device, address, id=id_)
+            await self._record([step(command, StepKind.CANCELLED, now, message=f"cancelled by {who.name}")])
             command = self.find(id_) or command
         if command.state != State.CANCELLED:
             raise Conflict(
@@ -163,25 +166,6 @@ class Dispatcher:
     async def known(self, id_: str) -> Command | None:
         """A command, old ones too."""
         return self.find(id_) or await asyncio.to_thread(self._stored, id_)
-
-    def is_online(self, device: str) -> bool:
-        """Whether the node that has a device waits for commands here."""
-        link = self._newest.get(self._owners.node_of(device))
-        return link is not None and link.is_there(self._now(), _GRACE_SECONDS)
-
-    def node_of(self, device: str) -> str:
-        """The node that has a device; empty if none ever declared it."""
-        return self._owners.node_of(device)
-
-    def only_device_with(self, command: str) -> str:
-        """The one device that understands a command; :class:`NotFound` if there is none, :class:`Invalid` if there are
-        several."""
-        found = self._owners.devices_with(command)
-        if not found:
-            raise NotFound(f"no device declares a command {command[:64]!r}", hint="GET /command-templates lists all")
-        if len(found) > 1:
-            raise Invalid(Problem(None, "device", f"{len(found)} devices have {command[:64]!r}; name one of them"))
-        return found[0]
 
     # -- what nodes ask
 
@@ -196,15 +180,11 @@ class Dispatcher:
             raise Invalid(
                 Problem(None, "epoch", "epoch and session should have 1 to 64 characters, and seen count from 0")
             )
-        link = self._links.setdefault((who.node, poll.epoch), Link())
-        self._newest[who.node] = link
-        turn = link.enter(poll)
-        self._metrics.downlinks.set(self._count_links())
+        link, turn = self._links.enter(who.node, poll)
         try:
             return await self._wait_for_tasks(who.node, poll.epoch, link, turn, wait)
         finally:
-            link.leave(self._now())
-            self._metrics.downlinks.set(self._count_links())
+            self._links.leave(link, self._now())
 
     async def _wait_for_tasks(self, node: str, epoch: str, link: Link, turn: int, wait: float) -> Tasks:
         deadline = self._now() + wait
@@ -215,7 +195,7 @@ class Dispatcher:
             tasks = self._tasks(node, epoch, link)
             if tasks:
                 return Tasks(link.send([task.id for task in tasks]), self._log_id, tasks)
-            if self._newest.get(node) is link and await self._hand_out(node, epoch):
+            if self._links.is_newest(node, link) and await self._hand_out(node, epoch):
                 continue
             left = deadline - self._now()
             if left <= 0:
@@ -229,66 +209,65 @@ class Dispatcher:
     def _tasks(self, node: str, epoch: str, link: Link) -> list[Task]:
         """What this epoch of the node was handed and has not got in its present session."""
         now = self._clock.now()
-        mine = (
-            command
-            for command in self._board.open.values()
-            if command.node == node and command.epoch == epoch and not link.has(command.id)
-        )
+        mine = (c for c in self._known.open() if c.node == node and c.epoch == epoch and not link.has(c.id))
         return [_task(command, now) for command in islice(mine, _AT_ONCE)]
 
     async def _hand_out(self, node: str, epoch: str) -> bool:
         """Write down that what waits for this node goes to this epoch of it; whether there was anything."""
         now = self._clock.now()
-        waiting = [
+        waits = (
             command
-            for command in self._board.open.values()
+            for command in self._known.open()
             if command.state == State.QUEUED
             and command.id not in self._handing
             and now < command.expires_at
-            and self._owners.node_of(command.device) == node
-        ][:_AT_ONCE]
+            and self.node_of(command.device) == node
+        )
+        waiting = list(islice(waits, _AT_ONCE))
         ids = {command.id for command in waiting}
         self._handing |= ids
         try:
-            await self._record([_step(c, StepKind.HANDED, now, node=node, epoch=epoch) for c in waiting])
+            await self._record([step(c, StepKind.HANDED, now, node=node, epoch=epoch) for c in waiting])
         finally:
             self._handing -= ids
         return bool(waiting)
 
     # -- the log
 
-    async def _accept(self, step: Step, address: str) -> Command:
-        self._check_room(step.device)
-        note = act(step.time, step.who, "command.send", step.device, address, command=step.command, id=step.id)
-        await asyncio.to_thread(self._audit.write, note)
-        await self._record([step])
+    async def _accept(self, asked: Step, address: str) -> Command:
+        self._known.check_room(asked.device)
+        await self._note(
+            asked.time, asked.who, "command.send", asked.device, address, command=asked.command, id=asked.id
+        )
+        await self._record([asked])
         self._metrics.commands.labels(StepKind.ACCEPTED).inc()
-        return self.find(step.id) or begin(step, step.time)
+        return self.find(asked.id) or begin(asked, asked.time)
 
-    async def _known(self, step: Step) -> Command | None:
+    async def _same(self, asked: Step) -> Command | None:
         """The command that the same key gave before; :class:`Conflict` if it was another one."""
-        known = await self.known(step.id)
-        if known is not None and not known.asks_for(begin(step, step.time)):
+        known = await self.known(asked.id)
+        if known is not None and not known.asks_for(begin(asked, asked.time)):
             raise Conflict(
                 f"this idempotency key gave the command {known.command!r} to {known.device!r}",
                 hint="Use another key for another command",
             )
         return known
 
+    async def _note(self, now: Micros, who: str, what: str, on: str, address: str, **detail: str) -> None:
+        await asyncio.to_thread(self._audit.write, act(now, who, what, on, address, **detail))
+
     async def _record(self, steps: Sequence[Step]) -> None:
-        """Put steps into the log, and wait until the board has them."""
+        """Put steps into the log, and wait until they were read from there."""
         if not steps:
             return
         if self._stopped:
             raise Retry("the server is shutting down", hint="Send it again", after=1.0)
-        offsets = await self._journal.record([_entry(step) for step in steps], self._partition)
-        offset = offsets.get(self._partition, -1)
+        offsets = await self._journal.record([_entry(said) for said in steps], self._partition)
         try:
             async with asyncio.timeout(_TAIL_SECONDS):
-                while self._position <= offset:
-                    await self._moved.wait()
+                await self._known.reach(offsets.get(self._partition, -1))
         except TimeoutError:
-            _log.warning("commands_behind", offset=offset, position=self._position)
+            _log.warning("commands_behind", offset=offsets.get(self._partition), position=self._known.position)
 
     def _load(self) -> int:
         """In the tail's thread: begin from what the store knows; the offset up to which it does."""
@@ -304,7 +283,7 @@ class Dispatcher:
 
     def _heard(self, position: int, news: Sequence[News]) -> None:
         """In the tail's thread."""
-        self._call(self._take, position, news)
+        self._call(self._known.take, position, news)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         assert self._loop is not None
@@ -314,104 +293,30 @@ class Dispatcher:
             return
 
     def _begin(self, board: Board, owners: Owners, offset: int) -> None:
-        self._board, self._owners, self._position = board, owners, offset
-        self._sizes = {id_: _size(command) for id_, command in board.open.items()}
-        self._bytes = sum(self._sizes.values())
+        self._known.begin(board, owners, offset)
         if self._ticking is None:
             self._ticking = asyncio.get_running_loop().create_task(self._tick())
-        self._wake_all()
-
-    def _take(self, position: int, news: Sequence[News]) -> None:
-        for log_time, entries in news:
-            for entry in entries:
-                if entry.kind == EntryKind.PROFILE:
-                    self._owners.declare(entry.payload, entry.source)
-                    self._wake(entry.source)
-                else:
-                    self._fold(entry, log_time)
-        self._position = position
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
-
-    def _fold(self, entry: Entry, log_time: Micros) -> None:
-        try:
-            if entry.payload["id"] in self._recent:
-                return  # an acceptance that was written twice
-            done = self._board.apply(entry, log_time)
-        except (Invalid, TypeError, KeyError):  # the processor marks it
-            return
-        if done is None:
-            return
-        command, step = done
-        if step.step != StepKind.HANDED:
-            self._steps.setdefault(command.id, deque(maxlen=_STEPS)).append(Happened.of(step, log_time))
-        if command.id not in self._sizes and not command.is_over:
-            self._sizes[command.id] = _size(command)
-            self._bytes += self._sizes[command.id]
-        if command.is_over:
-            self._bytes -= self._sizes.pop(command.id, 0)
-            self._recent[command.id] = command
-            if len(self._recent) > _RECENT:
-                self._steps.pop(self._recent.popitem(last=False)[0], None)
-            self._metrics.commands.labels(command.state).inc()
-        self._metrics.commands_open.set(len(self._board.open))
-        self._wake(command.node or self._owners.node_of(command.device))
-
-    # -- time
+        self._links.wake_all()
 
     async def _tick(self) -> None:
         while not self._stopped:
             try:
-                await self._record(self._overdue())
-                self._drop_links()
+                due = overdue(self._known, self._links, self._clock.now(), self._now())
+                await self._record([said for said in due if said.id not in self._handing])
+                self._links.tidy(self._now(), {command.id for command in self._known.open()})
             except SondeError as error:
                 _log.info("commands_tick_waits", reason=str(error))
             except Exception:  # a bug must not stop the time of all commands
                 _log.exception("commands_tick_failed")
             await asyncio.sleep(_TICK_SECONDS)
 
-    def _overdue(self) -> list[Step]:
-        """What time alone makes of commands."""
-        now, steps = self._clock.now(), []
-        for command in self._board.open.values():
-            if command.state == State.QUEUED:
-                if now >= command.expires_at and command.id not in self._handing:
-                    why = "its time was over before its node asked for it"
-                    steps.append(_step(command, StepKind.EXPIRED, now, message=why))
-            elif command.state != State.UNKNOWN and (why := self._doubt(command, now)):
-                steps.append(_step(command, StepKind.UNKNOWN, now, message=why))
-        return steps
-
-    def _doubt(self, command: Command, now: Micros) -> str:
-        """Why nobody can tell any more what becomes of a command that a node was handed; empty if that is not so."""
-        there = self._is_there(command.node, command.epoch)
-        if not there and any(n == command.node and self._is_there(n, e) for n, e in self._links):
-            return f"the node {command.node} came back without its command book"
-        if command.state != State.HANDED:
-            return ""
-        if now >= command.expires_at + (_PATIENCE if there else round(_GRACE_SECONDS * SECOND)):
-            return f"it was handed to the node {command.node}, which has not answered"
-        return ""
-
-    def _is_there(self, node: str, epoch: str) -> bool:
-        link = self._links.get((node, epoch))
-        return link is not None and link.is_there(self._now(), _GRACE_SECONDS)
-
-    def _drop_links(self) -> None:
-        gone = [key for key in self._links if not self._is_there(*key)]
-        for key in gone:
-            link = self._links.pop(key)
-            if self._newest.get(key[0]) is link:
-                del self._newest[key[0]]
-        self._metrics.downlinks.set(self._count_links())
-
     # -- inside
 
     def _owned(self, who: Credential, order: Order) -> Owned:
         _check_device(who, order.device)
-        if self._position < 0:
+        if self._known.position < 0:
             raise Retry("commands cannot be taken yet: what devices there are is still being read", after=1.0)
-        owned = self._owners.of(order.device)
+        owned = self._known.owners.of(order.device)
         if owned is None:
             raise NotFound(f"no device {order.device[:256]!r} declares commands", hint="GET /devices lists all devices")
         if order.command not in owned.profile.commands:
@@ -421,33 +326,14 @@ class Dispatcher:
             )
         return owned
 
-    def _check_room(self, device: str) -> None:
-        waiting = [c for c in self._board.open.values() if c.state != State.UNKNOWN]
-        if len(waiting) >= OPEN_MOST or self._bytes >= OPEN_BYTES:
-            raise Throttled(f"{len(waiting):,} commands are under way already", hint="Wait for some", after=5.0)
-        if sum(c.device == device for c in waiting) >= OPEN_A_DEVICE:
-            raise Throttled(f"{OPEN_A_DEVICE} commands wait for {device[:256]!r} already", hint="Wait", after=5.0)
-
     def _stored(self, id_: str) -> Command | None:
         rows = _rows(self._store().ask(Commands(id=id_, limit=1)).rows)
         return command_of_row(rows[0]) if rows else None
 
-    def _wake(self, node: str) -> None:
-        for (name, _), link in self._links.items():
-            if name == node:
-                link.news.set()
-
-    def _wake_all(self) -> None:
-        for link in self._links.values():
-            link.news.set()
-
     def _end(self) -> None:
-        self._wake_all()
+        self._links.wake_all()
         if self._ticking is not None:
             self._ticking.cancel()
-
-    def _count_links(self) -> int:
-        return sum(link.polls > 0 for link in self._links.values())
 
     def _now(self) -> float:
         assert self._loop is not None
@@ -465,28 +351,20 @@ def _task(command: Command, now: Micros) -> Task:
     )
 
 
-def _step(command: Command, kind: StepKind, now: Micros, **more: Any) -> Step:
-    return Step(id=command.id, step=kind, device=command.device, command=command.command, time=now, **more)
-
-
-def _entry(step: Step) -> Entry:
+def _entry(said: Step) -> Entry:
     """Only an acceptance has an identity: what comes after it says the same however often it is said."""
-    payload = msgspec.to_builtins(step)
-    if step.step != StepKind.ACCEPTED:
+    payload = msgspec.to_builtins(said)
+    if said.step != StepKind.ACCEPTED:
         return Entry(EntryKind.COMMAND, source="api", payload=payload)
-    asked = msgspec.json.encode([step.device, step.command, step.parameters], order="deterministic")
+    asked = msgspec.json.encode([said.device, said.command, said.parameters], order="deterministic")
     digest = hashlib.sha256(asked).digest()[:16]
-    return Entry(EntryKind.COMMAND, source=step.who, digest=digest, key=bytes.fromhex(step.id), payload=payload)
+    return Entry(EntryKind.COMMAND, source=said.who, digest=digest, key=bytes.fromhex(said.id), payload=payload)
 
 
 def _rows(table: pa.Table) -> list[Mapping[str, Any]]:
     """Rows, their times in microseconds."""
     columns = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in table.columns]
     return list(pa.table(columns, table.column_names).to_pylist())
-
-
-def _size(command: Command) -> int:
-    return len(msgspec.json.encode(command.parameters))
 
 
 def _check_device(who: Credential, device: str) -> None:
