@@ -182,6 +182,17 @@ def test_only_the_owner_gets_it_and_ownership_goes_to_whoever_declares_last(tmp_
     run(test())
 
 
+def test_a_node_whose_token_does_not_cover_the_device_any_more_gets_nothing(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with world(tmp_path) as here:
+            command = await here.give()
+            bounded = Credential("edge", "edge", frozenset({"ingest"}), ("pump-*",), node="edge")
+            assert (await here.server.poll(bounded, Poll("e1", "s1"), 0.0)).tasks == []
+            assert here.state(command) == State.QUEUED
+
+    run(test())
+
+
 def test_cancelling_and_handing_over_race_and_one_wins(tmp_path: Path) -> None:
     async def test() -> None:
         async with world(tmp_path, servers=2) as here:

@@ -182,20 +182,20 @@ class Dispatcher:
             )
         link, turn = self._links.enter(who.node, poll)
         try:
-            return await self._wait_for_tasks(who.node, poll.epoch, link, turn, wait)
+            return await self._wait_for_tasks(who, poll.epoch, link, turn, wait)
         finally:
             self._links.leave(link, self._now())
 
-    async def _wait_for_tasks(self, node: str, epoch: str, link: Link, turn: int, wait: float) -> Tasks:
+    async def _wait_for_tasks(self, who: Credential, epoch: str, link: Link, turn: int, wait: float) -> Tasks:
         deadline = self._now() + wait
         while True:
             link.news.clear()
             if self._stopped or link.turn != turn:
                 return Tasks(link.number, self._log_id, [])
-            tasks = self._tasks(node, epoch, link)
+            tasks = self._tasks(who.node, epoch, link)
             if tasks:
                 return Tasks(link.send([task.id for task in tasks]), self._log_id, tasks)
-            if self._links.is_newest(node, link) and await self._hand_out(node, epoch):
+            if self._links.is_newest(who.node, link) and await self._hand_out(who, epoch):
                 continue
             left = deadline - self._now()
             if left <= 0:
@@ -212,8 +212,9 @@ class Dispatcher:
         mine = (c for c in self._known.open() if c.node == node and c.epoch == epoch and not link.has(c.id))
         return [_task(command, now) for command in islice(mine, _AT_ONCE)]
 
-    async def _hand_out(self, node: str, epoch: str) -> bool:
-        """Write down that what waits for this node goes to this epoch of it; whether there was anything."""
+    async def _hand_out(self, who: Credential, epoch: str) -> bool:
+        """Write down that what waits for this node, and that its credential covers, goes to this epoch of it; whether there
+        was anything."""
         now = self._clock.now()
         waits = (
             command
@@ -221,13 +222,14 @@ class Dispatcher:
             if command.state == State.QUEUED
             and command.id not in self._handing
             and now < command.expires_at
-            and self.node_of(command.device) == node
+            and self.node_of(command.device) == who.node
+            and may_write(who, command.device)
         )
         waiting = list(islice(waits, _AT_ONCE))
         ids = {command.id for command in waiting}
         self._handing |= ids
         try:
-            await self._record([step(c, StepKind.HANDED, now, node=node, epoch=epoch) for c in waiting])
+            await self._record([step(c, StepKind.HANDED, now, node=who.node, epoch=epoch) for c in waiting])
         finally:
             self._handing -= ids
         return bool(waiting)
