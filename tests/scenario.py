@@ -186,7 +186,8 @@ class Scenario:
         messages: list[Message] = []
         if not self.frames:
             messages = [Message(Entry(EntryKind.SETTINGS, "sink", payload=SETTINGS))]
-            messages += [Message(Entry(EntryKind.RULE, "sink", payload={"id": r.id, "rule": r.body()})) for r in RULES]
+            rules = [rule for rule in RULES if rule.id == "high" or self.random.random() < 0.6]
+            messages += [Message(Entry(EntryKind.RULE, "sink", payload={"id": r.id, "rule": r.body()})) for r in rules]
         elif self.random.random() > 0.03:
             for _ in range(self.random.randint(1, 4)):
                 make = self.random.choices([self.from_node, self.anonymous, self.words], [6, 3, 2])[0]

@@ -26,6 +26,8 @@ VERBS: Final[Mapping[str, str]] = {
     "tail": "Readings as they come, and what came before.",
     "command": "Have a device do something.",
     "commands": "What devices were asked to do: list, show, cancel.",
+    "alert": "What is wrong, and who takes care of it: list, show, ack, shelve.",
+    "rule": "What alerts are raised for: list, set, remove, preview.",
     "token": "Who may do what: create, list, revoke, link.",
     "session": "Who is signed in: list, revoke.",
     "audit": "Who did what: show, verify.",

@@ -73,6 +73,13 @@ class Client:
         fields = {name: _text(value) for name, value in parameters.items()}
         return self._server.ask("GET", path, fields=fields)
 
+    def change(self, method: str, path: str, body: Any = None) -> Answer:
+        """``POST``, ``PUT`` or ``DELETE`` a route, with ``body`` as JSON, such as
+        ``client.change("PUT", "/alert-rules/hot", {"type": "above", "threshold": 30})``."""
+        if body is None:
+            return self._server.ask(method, path)
+        return self._server.ask(method, path, body=msgspec.json.encode(body), headers={"Content-Type": _JSON})
+
     def sql(self, select: str) -> list[dict[str, Any]]:
         """The rows of one SELECT; needs the scope ``admin``."""
         answer = self._post("/sql", msgspec.json.encode({"sql": select}), {"Content-Type": _JSON}).data

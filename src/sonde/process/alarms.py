@@ -96,7 +96,7 @@ class Alarms:
     def purge(self, purge: Purge) -> None:
         """Forget the alerts, open or in the making, whose opening reading is purged, and what is newest of the series."""
         self.book.purge(purge)
-        self._silence.purge(purge, self._latest)
+        self._silence.purge(purge)
 
     def run(self, rows: Rows, late: npt.NDArray[np.bool_], heard: Heard) -> list[Correction]:
         """Look at a step's readings; which closed windows they change."""

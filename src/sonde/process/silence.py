@@ -65,7 +65,7 @@ class Silence:
     def __init__(self, book: Book, series: Sequence[Series], latest: Latest, heard_since: Micros, last: Micros) -> None:
         self.heard_since = heard_since
         self._last = last
-        self._book, self._series = book, list(series)
+        self._book, self._series, self._latest = book, list(series), latest
         self._rules: dict[str, tuple[Rule, Micros]] = {}
         self._rules_of: list[tuple[tuple[Rule, Micros], ...]] = []
         self._arrived = latest.arrived[: len(self._series)].copy()
@@ -90,13 +90,14 @@ class Silence:
         self._rules.pop(id_, None)
         if rule is not None and rule.type == "no_data":
             self._rules[id_] = rule, set_at
+            self._arrived = self._latest.arrived[: len(self._series)].copy()  # without a rule nobody looked
         self._rules_of.clear()
         self._match()
 
-    def purge(self, purge: Purge, latest: Latest) -> None:
+    def purge(self, purge: Purge) -> None:
         """What was purged has never come."""
         known = slice(0, len(self._series)) if purge.series is None else np.array(purge.series, np.int64)
-        gone = np.full(len(self._arrived[known]), True) if purge.before is None else latest.time[known] < purge.before
+        gone = np.full(len(self._arrived[known]), True) if purge.before is None else self._latest.time[known] < purge.before
         self._arrived[known] = np.where(gone, NEVER, self._arrived[known])
 
     def begin(self, heard: Heard) -> None:
