@@ -51,7 +51,13 @@ def raise_all(up: Up) -> None:
     for name, rule in RULES.items():
         put(up, f"/alert-rules/{name}", rule)
     send(up, "pressure", 1.0, time=time.time() - 1)
-    values: dict[str, float | str] = {"temperature": 35.0, "pulse": 1, "status": "error", "pressure": 100.0, "co2": 1000.0}
+    values: dict[str, float | str] = {
+        "temperature": 35.0,
+        "pulse": 1,
+        "status": "error",
+        "pressure": 100.0,
+        "co2": 1000.0,
+    }
     for metric, value in values.items():
         send(up, metric, value)
     wait_for(lambda: set(firing(up)) >= set(RULES), "all rules firing", 60)

@@ -97,7 +97,11 @@ class Silence:
     def purge(self, purge: Purge) -> None:
         """What was purged has never come."""
         known = slice(0, len(self._series)) if purge.series is None else np.array(purge.series, np.int64)
-        gone = np.full(len(self._arrived[known]), True) if purge.before is None else self._latest.time[known] < purge.before
+        gone = (
+            np.full(len(self._arrived[known]), True)
+            if purge.before is None
+            else self._latest.time[known] < purge.before
+        )
         self._arrived[known] = np.where(gone, NEVER, self._arrived[known])
 
     def begin(self, heard: Heard) -> None:
