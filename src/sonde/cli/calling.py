@@ -3,9 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from sonde.assemble.ask import let_in
 from sonde.assemble.remote import client_tls
@@ -13,11 +10,6 @@ from sonde.assemble.server import running
 from sonde.cli.options import bearer_token
 from sonde.client import Client
 from sonde.directory import DataDirectory
-
-Url = Annotated[
-    str, typer.Option(metavar="URL", envvar="SONDE_URL", show_envvar=False, help="Ask this server instead.")
-]
-TokenFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Token for --url; else the variable SONDE_TOKEN.")]
 
 
 @contextmanager

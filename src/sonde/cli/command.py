@@ -9,8 +9,8 @@ import msgspec
 import typer
 from rich.console import Console
 
-from sonde.cli.calling import TokenFile, Url, calling
-from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json
+from sonde.cli.calling import calling
+from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json, TokenFile, Url
 from sonde.cli.tables import cell_text, print_json
 from sonde.cli.terminal import ACCENT, done, is_live, note
 from sonde.client import Client, Outcome

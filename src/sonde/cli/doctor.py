@@ -4,14 +4,12 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from sonde.assemble.doctor import Finding, Patient, examine, examine_remote
 from sonde.assemble.remote import Remote, client_tls
-from sonde.cli.options import DEFAULT_DATA, Ca, Config, Data, Json, Sets, bearer_token
+from sonde.cli.options import DEFAULT_DATA, Ca, Config, Data, Json, Sets, TokenFile, Url, bearer_token
 from sonde.cli.settings import config_file
 from sonde.cli.tables import print_json
 from sonde.cli.terminal import is_live
@@ -28,12 +26,8 @@ def doctor(
     data: Data = DEFAULT_DATA,
     config: Config = None,
     set_: Sets = None,
-    url: Annotated[
-        str, typer.Option(metavar="URL", envvar="SONDE_URL", show_envvar=False, help="Look at this server instead.")
-    ] = "",
-    token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Token for --url; else the variable SONDE_TOKEN.")
-    ] = None,
+    url: Url = "",
+    token_file: TokenFile = None,
     ca: Ca = None,
     json: Json = False,
 ) -> None:

@@ -13,7 +13,7 @@ from sonde.assemble.join import join as join_sink
 from sonde.assemble.node import RunningNode
 from sonde.assemble.remote import Remote, client_tls
 from sonde.cli.live import NodeTable
-from sonde.cli.options import DEFAULT_DATA, Ca, Config, Data, Json, Plain, Sets, bearer_token
+from sonde.cli.options import DEFAULT_DATA, Ca, Config, Data, Json, Plain, Sets, TokenFile, Url, bearer_token
 from sonde.cli.running import Screen, Stop, run
 from sonde.cli.settings import load_settings
 from sonde.cli.tables import print_json
@@ -63,12 +63,8 @@ def invite(
     data: Data = DEFAULT_DATA,
     config: Config = None,
     set_: Sets = None,
-    url: Annotated[
-        str, typer.Option(metavar="URL", envvar="SONDE_URL", show_envvar=False, help="Ask this server instead.")
-    ] = "",
-    token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Token for --url; else the variable SONDE_TOKEN.")
-    ] = None,
+    url: Url = "",
+    token_file: TokenFile = None,
     ca: Ca = None,
     json: Json = False,
 ) -> None:

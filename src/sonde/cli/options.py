@@ -24,6 +24,10 @@ Config = Annotated[
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Set one setting; may be repeated.")
 ]
+Url = Annotated[
+    str, typer.Option(metavar="URL", envvar="SONDE_URL", show_envvar=False, help="Ask this server instead.")
+]
+TokenFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Token for --url; else the variable SONDE_TOKEN.")]
 Ca = Annotated[
     Path | None,
     typer.Option(

@@ -13,7 +13,7 @@ from sonde.assemble.ask import let_in
 from sonde.assemble.purging import Matching, Stopped, purge_over
 from sonde.assemble.remote import Remote, client_tls
 from sonde.assemble.server import find_running
-from sonde.cli.options import DEFAULT_DATA, Ca, Config, Data, Sets, bearer_token
+from sonde.cli.options import DEFAULT_DATA, Ca, Config, Data, Sets, TokenFile, Url, bearer_token
 from sonde.cli.settings import load_settings
 from sonde.cli.terminal import done, note
 from sonde.clock import SECOND, Micros, SystemClock
@@ -63,12 +63,8 @@ def purge(
     ] = "",
     why: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why; kept in the audit trail.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
-    url: Annotated[
-        str, typer.Option(metavar="URL", envvar="SONDE_URL", show_envvar=False, help="Tell this server instead.")
-    ] = "",
-    token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Token for --url; else the variable SONDE_TOKEN.")
-    ] = None,
+    url: Url = "",
+    token_file: TokenFile = None,
     ca: Ca = None,
 ) -> None:
     """Take readings out for good, with their windows, newest values and alerts. The server may be running or not.

@@ -12,7 +12,7 @@ from sonde.assemble.ask import ask_remote, ask_running
 from sonde.assemble.formats import BINARY, FORMATS, cells
 from sonde.assemble.remote import Remote, client_tls
 from sonde.assemble.server import find_running
-from sonde.cli.options import DEFAULT_DATA, Ca, Data, bearer_token
+from sonde.cli.options import DEFAULT_DATA, Ca, Data, TokenFile, Url, bearer_token
 from sonde.cli.tables import print_columns
 from sonde.cli.terminal import note
 from sonde.directory import DataDirectory
@@ -33,12 +33,8 @@ class Format(StrEnum):
 def sql(
     query: Annotated[str, typer.Argument(metavar="SELECT", help="One SELECT.")],
     data: Data = DEFAULT_DATA,
-    url: Annotated[
-        str, typer.Option(metavar="URL", envvar="SONDE_URL", show_envvar=False, help="Ask this server instead.")
-    ] = "",
-    token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Token for --url; else the variable SONDE_TOKEN.")
-    ] = None,
+    url: Url = "",
+    token_file: TokenFile = None,
     ca: Ca = None,
     format_: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.TABLE,
 ) -> None:

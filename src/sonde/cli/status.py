@@ -14,7 +14,7 @@ from rich.live import Live
 from sonde.assemble.look_up import server_here, status_of
 from sonde.assemble.remote import Remote, client_tls
 from sonde.cli.live import StatusTable
-from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json, bearer_token
+from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json, TokenFile, Url, bearer_token
 from sonde.cli.running import REFRESH, Stop
 from sonde.cli.tables import print_json
 from sonde.cli.terminal import is_live
@@ -29,12 +29,8 @@ def status(
     data: Data = DEFAULT_DATA,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
     json: Json = False,
-    url: Annotated[
-        str, typer.Option(metavar="URL", envvar="SONDE_URL", show_envvar=False, help="Ask this server instead.")
-    ] = "",
-    token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Token for --url; else the variable SONDE_TOKEN.")
-    ] = None,
+    url: Url = "",
+    token_file: TokenFile = None,
     ca: Ca = None,
 ) -> None:
     """Show how a running Sonde is: once, or again and again. Exits with 1 if it is not ready."""

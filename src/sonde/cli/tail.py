@@ -1,7 +1,6 @@
 """``sonde tail``: the live feed in a terminal."""
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -9,7 +8,7 @@ import typer
 from rich.cells import cell_len
 
 from sonde.cli.calling import calling
-from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json
+from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json, TokenFile, Url
 from sonde.cli.tables import cell_text
 from sonde.cli.terminal import ACCENT, is_live, note, warn
 from sonde.client import AlertTurned, Corrected, Event, Gap, Reading
@@ -40,12 +39,8 @@ def tail(
         str, typer.Option(metavar="5m|TIME|CURSOR", help="With what was received since then; else from now on.")
     ] = "",
     rate: Annotated[float | None, typer.Option(metavar="N", help="At most N readings of a series a second.")] = None,
-    url: Annotated[
-        str, typer.Option(metavar="URL", envvar="SONDE_URL", show_envvar=False, help="Follow this server instead.")
-    ] = "",
-    token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Token for --url; else the variable SONDE_TOKEN.")
-    ] = None,
+    url: Url = "",
+    token_file: TokenFile = None,
     ca: Ca = None,
     json: Json = False,
 ) -> None:
