@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 import typer
 
-from sonde.cli.calling import TokenFile, Url, calling
-from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json
+from sonde.cli.calling import calling
+from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json, TokenFile, Url
 from sonde.cli.tables import print_json, print_table
 from sonde.cli.terminal import done, note
 from sonde.clock import SECOND, SystemClock

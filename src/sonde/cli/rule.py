@@ -6,8 +6,8 @@ from urllib.parse import quote
 import typer
 from pydantic import ValidationError
 
-from sonde.cli.calling import TokenFile, Url, calling
-from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json
+from sonde.cli.calling import calling
+from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json, TokenFile, Url
 from sonde.cli.tables import minute, print_json, print_table
 from sonde.cli.terminal import done, note
 from sonde.clock import SECOND, SystemClock
