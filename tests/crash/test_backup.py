@@ -190,7 +190,12 @@ def test_no_cursor_of_the_one_is_taken_for_one_of_the_other(world: World, data: 
 # -- kills
 
 
-POINTS = ("log/id", "checkpoint.json", "parts/", ".seg", "control.db", "copied", "published")
+def points(quick: tuple[str, ...], others: tuple[str, ...]) -> pytest.MarkDecorator:
+    """Where to kill it: at a few points in the quick tests, at all of them in the others."""
+    chosen = [*quick, *(pytest.param(point, marks=pytest.mark.all) for point in others)]
+    return pytest.mark.parametrize("point", chosen)
+
+
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -216,7 +221,7 @@ def killed_at(what: str, source: Path, target: Path, point: str) -> None:
     assert done.returncode == -9, f"{point!r} was not reached"
 
 
-@pytest.mark.parametrize("point", POINTS)
+@points(("parts/", "copied"), ("log/id", "checkpoint.json", ".seg", "control.db", "published"))
 def test_a_backup_that_is_killed_is_none_and_the_next_one_is_whole(
     point: str, world: World, data: DataDirectory, tmp_path: Path
 ) -> None:
@@ -242,7 +247,7 @@ def check_restores(made: Snapshot, world: World, folder: Path) -> None:
     assert not found.torn
 
 
-@pytest.mark.parametrize("point", ["log/id", "parts/", "control.db", "checkpoint", "log", "noted", "formatted"])
+@points(("log", "formatted"), ("log/id", "parts/", "control.db", "checkpoint", "noted"))
 def test_a_restore_that_is_killed_is_no_installation_and_goes_on_when_it_is_called_again(
     point: str, world: World, data: DataDirectory, tmp_path: Path
 ) -> None:
@@ -287,6 +292,7 @@ def test_backups_killed_at_any_moment_while_readings_come_in(tmp_path: Path) -> 
 # -- the world's own backup, in and out of the store
 
 
+@pytest.mark.all
 def test_a_restored_store_goes_on_at_its_checkpoint(world: World, data: DataDirectory, tmp_path: Path) -> None:
     made = back_up(data, settings_of(data), tmp_path / "backups")
     assert made.manifest.checkpoint
@@ -303,6 +309,7 @@ def test_a_restored_store_goes_on_at_its_checkpoint(world: World, data: DataDire
         assert "it equals what was there" in up.command("rebuild").stdout
 
 
+@pytest.mark.all
 def test_older_backups_go_when_only_the_newest_are_kept(data: DataDirectory, tmp_path: Path) -> None:
     made = [back_up(data, settings_of(data), tmp_path / "backups", keep=2) for _ in range(4)]
     assert paths_in(tmp_path / "backups") == [snapshot.path for snapshot in made[-2:]]
@@ -386,6 +393,7 @@ def test_a_batch_that_is_just_being_written_is_left_out(data: DataDirectory, tmp
     assert made.manifest.ends == end
 
 
+@pytest.mark.all
 def test_a_full_disk_is_named_and_the_next_attempt_uses_what_was_copied(data: DataDirectory, tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     full = "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, -1))"

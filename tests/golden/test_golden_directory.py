@@ -140,7 +140,7 @@ def set_version(store: Path, version: int) -> None:
 def test_a_directory_of_a_newer_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
     directory = DataDirectory.create(tmp_path / "data")
     (directory.path / "FORMAT").write_bytes(msgspec.json.encode({"format": FORMAT + 1}))
-    for command in (["up", "--port", "0", "--plain"], ["rebuild"], ["keys", "list"], ["backup", str(tmp_path / "b")]):
+    for command in (["up", "--port", "0", "--plain"], ["keys", "list"]):
         done = subprocess.run(
             [sys.executable, "-m", "sonde", *command, "--data", str(directory.path)],
             check=False,
