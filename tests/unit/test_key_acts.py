@@ -298,7 +298,7 @@ def test_keys_from_files_the_environment_and_commands(tmp_path: Path, monkeypatc
         ("command:/no/such/program", "cannot be run"),
         ("command:'", "cannot be run"),
         ("command:echo secret-canary", "does not hold a key"),
-        (base64_of(secrets.token_bytes(32)), "would be seen by everybody"),
+        pytest.param(base64_of(secrets.token_bytes(32)), "would be seen by everybody", id="a key itself"),
     ],
 )
 def test_sources_that_hold_no_key(source: str, said: str) -> None:

@@ -258,7 +258,7 @@ def test_hanging_calls_are_bounded(start: Start) -> None:
         [reading(math.nan)],
         [reading(math.inf)],
         [reading(2**63)],
-        [reading(object())],  # type: ignore[arg-type]
+        pytest.param([reading(object())], id="no value at all"),  # type: ignore[arg-type]
         [reading({"a": [1, math.nan]})],
         [reading("\ud800")],
         [reading("a\0b")],

@@ -95,7 +95,7 @@ def test_a_connection_that_breaks_is_tried_again(world: Authorities) -> None:
         send(f"https://127.0.0.1:{port}", ClientTls(world.ca))
 
 
-@pytest.mark.parametrize("at", [now(), long_ago()])
+@pytest.mark.parametrize("at", [now(), long_ago()], ids=["valid", "ended"])
 def test_a_nodes_own_certificate_is_shown_while_it_lasts(world: Authorities, at: Micros) -> None:
     identity = world.node("attic", bytes(32), at)
     with listening(context_of(world.server(), world.ca), RECEIPT) as port:
