@@ -195,7 +195,7 @@ def _purge(cursor: Connection, purge: Purge, place: int, layout: Layout) -> None
         conditions = [] if purge.series is None else ["series in (select series from chosen)"]
         conditions += [] if purge.before is None else [f"{moment} < make_timestamptz({purge.before})"]
         cursor.execute(f"delete from {table} where {' and '.join(conditions) or 'true'}")
-    if layout.parts:
+    if layout.folder is not None:  # also when there is no part: one may just be written, with what is deleted here
         number = fetch(cursor, "select coalesce(max(number), 0) + 1 as n from store.purges")["n"][0].as_py()
         before = "null" if purge.before is None else f"make_timestamptz({purge.before})"
         cursor.execute(f"insert into store.purges values ({number}, {place}, {before}, {purge.series is None})")
