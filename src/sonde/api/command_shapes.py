@@ -80,7 +80,7 @@ class NodePoll(Shape):
 
     epoch: Annotated[str, Field(min_length=1, max_length=64)] = Field(description="Of its command book")
     session: Annotated[str, Field(min_length=1, max_length=64)] = Field(description="New with each start of the node")
-    seen: Annotated[int, Field(ge=0, le=2**53)] = Field(default=0, description="Number of the newest answer it holds")
+    seen: Annotated[int, Field(ge=0, le=2**52)] = Field(default=0, description="Number of the newest answer it holds")
     wait: Annotated[float, Field(ge=0, le=30)] = Field(default=0, description="Seconds to wait for something to do")
 
 

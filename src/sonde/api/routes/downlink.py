@@ -23,7 +23,7 @@ _BODY: Final[dict[str, Any]] = {
 class _Poll(msgspec.Struct, forbid_unknown_fields=True):
     epoch: str
     session: str
-    seen: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    seen: Annotated[float, msgspec.Meta(ge=0, le=2**52, multiple_of=1)] = 0  # whole, also when written 3.0
     wait: Annotated[float, msgspec.Meta(ge=0, le=30)] = 0.0
 
 
@@ -34,7 +34,7 @@ async def _poll(request: Request) -> _Poll:
 @router.post("/downlink", responses=documented(NodeTasks, 400, 413, 415, cursor=False), openapi_extra=_BODY)
 async def downlink(request: Request, dispatcher: DispatcherOf, poll: _Poll = Depends(_poll)) -> Response:  # noqa: B008
     """For nodes: what there is to do, as soon as there is something. The token names the node."""
-    asked = Poll(poll.epoch, poll.session, poll.seen)
+    asked = Poll(poll.epoch, poll.session, int(poll.seen))
     waiting = asyncio.ensure_future(dispatcher.poll(request.state.who, asked, poll.wait))
     gone = asyncio.ensure_future(_gone(request))
     try:
