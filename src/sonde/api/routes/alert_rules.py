@@ -36,7 +36,10 @@ _Id = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="What the
 
 
 def _body(shape: Any) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {JSON: {"schema": shape.model_json_schema()}}}}
+    schema = shape.model_json_schema()
+    if schema.pop("$defs", None):  # what they define is in the document nowhere else
+        schema["properties"]["rule"] = RuleBody.model_json_schema()
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
 
 
 class _Preview(msgspec.Struct, forbid_unknown_fields=True):
