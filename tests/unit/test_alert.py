@@ -23,7 +23,15 @@ Point = tuple[int, float]  # seconds, value
 Told = dict[str, tuple[Any, ...]]
 
 STATES = ("pending", "firing", "acknowledged", "shelved", "resolved")
-EVENTS = ("lasted", "contradicted", "cleared", "acknowledge", "shelve", "rule removed")
+EVENTS = ("lasted", "contradicted", "cleared", "acknowledge", "shelve", "shelf ended", "rule removed")
+LIFE = """
+                lasted   contradicted  cleared   acknowledge   shelve    shelf ended  rule removed
+pending         firing   retracted     -         -             -         -            retracted
+firing          -        -             resolved  acknowledged  shelved   -            resolved
+acknowledged    -        -             resolved  acknowledged  shelved   -            resolved
+shelved         -        -             resolved  acknowledged  shelved   firing       resolved
+resolved        -        -             -         -             -         -            -
+"""
 
 
 def alert(state: str) -> Alert:
@@ -32,15 +40,18 @@ def alert(state: str) -> Alert:
 
 @pytest.mark.parametrize(("state", "event"), [(s, e) for s in STATES for e in EVENTS])
 def test_life_follows_the_table(state: str, event: str) -> None:
-    new = TRANSITIONS.get((state, event))
-    if new is None:
+    (line,) = [line.split() for line in LIFE.splitlines() if line.startswith(state)]
+    new = line[1 + EVENTS.index(event)]
+    assert TRANSITIONS.get((state, event), "-") == new
+    if new == "-":
         with pytest.raises(Conflict):
             advance(alert(state), event, 9 * S)
         return
     after = advance(alert(state), event, 9 * S)
     assert (after.state if after else "retracted") == new
     assert after is None or (after.resolved_at == 9 * S) == (new == "resolved")
-    assert after is None or (after.fired_at == 9 * S) == (new == "firing")
+    assert after is None or (after.fired_at == 9 * S) == (event == "lasted")
+    assert after is None or (after.shelved_until == 9 * S) == (event == "shelve")
 
 
 def holds(rule: Rule, value: float) -> bool:
@@ -211,12 +222,54 @@ def test_building_rules_are_valid_and_survive_json() -> None:
         ({"message": "{device.__class__}"}, "rule.message"),
         ({"id": ""}, "rule.id"),
         ({"colour": "red"}, "rule"),
+        ({"threshold": None}, "rule.threshold"),
+        ({"text": "error"}, "rule.text"),
+        ({"per": 1.0}, "rule.per"),
+        ({"type": "equals"}, "rule.text"),
+        ({"type": "equals", "threshold": None, "text": "x", "clear": 1.0}, "rule.clear"),
+        ({"type": "rate"}, "rule.per"),
+        ({"type": "rate", "per": 0.0}, "rule.per"),
+        ({"type": "rate", "per": 60.0, "threshold": 0.0}, "rule.threshold"),
+        ({"type": "rate", "per": 60.0, "upper": 29.0}, "rule.upper"),
+        ({"type": "rate", "per": 60.0, "clear": 31.0}, "rule.clear"),
+        ({"type": "no_data", "threshold": None}, "rule.duration"),
+        ({"type": "no_data", "duration": 5.0}, "rule.threshold"),
+        ({"window": 300}, "rule.of"),
+        ({"window": 0, "of": "avg"}, "rule.window"),
+        ({"window": 90_000, "of": "avg"}, "rule.window"),
+        ({"of": "avg"}, "rule.of"),
+        ({"across": "zone"}, "rule.across"),
+        ({"type": "equals", "threshold": None, "text": "x", "window": 300, "of": "avg"}, "rule.window"),
+        ({"device": "x" * 501}, "rule.message"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused_with_the_field_named(change: dict[str, Any], where: str) -> None:
     with pytest.raises(Invalid) as refused:
         Rule.parse({"id": "hot", "type": "above", "threshold": 30.0, **change})
     assert refused.value.problem.field == where
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (Rule(id="r", type="above", threshold=1.0), "temperature of boiler is 31.5, above 1"),
+        (Rule(id="r", type="equals", text="off"), "temperature of boiler is off"),
+        (
+            Rule(id="r", type="rate", threshold=5.0, per=60.0),
+            "temperature of boiler changes by 31.5 in 1m, the limit is 5",
+        ),
+        (Rule(id="r", type="no_data", duration=90.0), "temperature of boiler: no data for 90s"),
+        (
+            Rule(id="r", type="below", threshold=50.0, window=300, of="avg"),
+            "avg of temperature of boiler over 5m is 31.5, below 50",
+        ),
+        (Rule(id="r", type="above", threshold=1.0, message="{place} {per}|{duration}|{of}"), "boiler |0s|"),
+    ],
+)
+def test_a_rule_without_a_message_has_one_that_fits(rule: Rule, message: str) -> None:
+    value = 31.5 if rule.type in ("above", "below", "rate") else None
+    assert rule.said(SERIES, value, rule.threshold) == message
+    assert rule.said(SERIES._replace(device=""), value, rule.threshold) == message.replace("boiler", "Site-01 Zone-02")
 
 
 def test_a_rule_watches_by_pattern() -> None:

@@ -7,7 +7,7 @@ from typing import Final, assert_never
 
 import pyarrow as pa
 
-from sonde.changes import Series
+from sonde.changes import EVENTS, Series
 from sonde.clock import SECOND, Micros
 from sonde.errors import Invalid, Problem
 from sonde.question import AlertEvents, AlertQuestion, AlertsOf, Corrections, Defined, Folded, Reached, Watched
@@ -20,6 +20,7 @@ from sonde.store.queries import Query
 from sonde.store.schema import ALERT_PLACE, ALERTS, SERIES, columns_of
 
 _EVENT: Final = """e."partition", e."offset", e.log_time, e.event, e.time, e.who, e.why, e.until"""
+_RANK: Final = " ".join(f"when '{event}' then {rank}" for rank, event in enumerate(EVENTS))
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "series": ("id", "device", "metric", "site", "zone", "labels"),
     "zone": ("metric", "site", "zone"),
@@ -81,7 +82,7 @@ def _events(question: AlertEvents) -> Query:
           a.fired_at, a.resolved_at, a.shelved_until, a.state, a.severity, a.message, a.retroactive
         from store.alert_events e join store.alerts a on a.id = e.alert left join store.series s on s.id = a.series
         where {chosen} order by e."partition", e."offset", e.time, e.alert,
-          case e.event when 'fired' then 0 when 'resolved' then 2 else 1 end, e.event desc
+          case e.event {_RANK} end
         {"limit $limit" if question.alert is not None else ""}""",
         values,
     )

@@ -33,6 +33,7 @@ from sonde.question import (
     Trends,
 )
 from sonde.reading import TIME, Kind
+from sonde.testing.alerts_contract import AlertsContract
 from sonde.testing.commands_contract import CommandsContract
 from sonde.testing.samples_contract import SamplesContract
 from sonde.testing.store_feed import LOG, START, Feed, Row, building, random_rows
@@ -135,7 +136,7 @@ def alert(name: str, since: Micros, state: str = "firing", *, severity: str = "w
     return Alert(name, "co2 high", series, "above", severity, state, 1000.0, since, 1100.0, 1200.0)
 
 
-class StoreContract(SamplesContract, CommandsContract):
+class StoreContract(SamplesContract, CommandsContract, AlertsContract):
     """Tests of one adapter, which follows the log :data:`LOG`."""
 
     @pytest.fixture
