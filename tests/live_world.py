@@ -129,6 +129,15 @@ class LiveWorld(World):
     def viewers(self) -> int:
         return self.entrance.viewers
 
+    @property
+    def subscriptions(self) -> int:
+        return self.entrance.feed._subscriptions
+
+    @property
+    def live(self) -> int:
+        """How many subscriptions are up to date."""
+        return sum(len(group.members) for group in self.entrance.feed._groups)
+
 
 class Watcher:
     """A client, and what it was told."""

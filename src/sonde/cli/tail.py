@@ -73,15 +73,18 @@ def _cursor(since: str) -> str | None:
     """``since`` if it is a cursor; :class:`Invalid` if it is nothing at all."""
     for parse in (parse_span, parse_time):
         try:
-            parse(since or "1s")
+            parse(since or "1s", "since")
         except Invalid as error:
             wrong = error
         else:
             return None
     try:
-        return str(Cursor.parse(since))
+        cursor = Cursor.parse(since)
     except Invalid:
         raise wrong from None
+    if not cursor.offsets:
+        raise wrong
+    return str(cursor)
 
 
 class _Lines:

@@ -51,6 +51,8 @@ class Follow:
         while not self._closed.is_set():
             try:
                 with self._open() as self._socket:
+                    if self._closed.is_set():  # while it was opened
+                        return
                     self._subscribe(self._socket, self.cursor)
                     for event in self._listen(self._socket):
                         wait = _FIRST_WAIT
