@@ -374,12 +374,10 @@ class Onlooker(Protocol):
 
 
 class Line(Protocol):
-    """A client's WebSocket. Used on the server's loop only."""
+    """A client's WebSocket. Used on the server's loop only. ``has_room`` says whether the client takes what it is sent, so that
+    more may be sent."""
 
-    @property
-    def has_room(self) -> bool:
-        """Whether the client reads what it is sent, so that more may be sent."""
-        ...
+    has_room: bool
 
     def send(self, frames: bytes) -> None:
         """Send whole frames (:func:`sonde.webframe.text_frame`), unless the client has gone."""

@@ -52,16 +52,11 @@ class WebSocket(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._guest: Guest | None = None
         self._pieces: list[bytes] = []
-        self._paused = False
+        self.has_room = True
         self._ping_at = self._loop.time() + _PING_SECONDS
         self._heard = self._taken = self._loop.time()  # when something came last; when what waits became less
         self._unsent = 0
         self._close_by: float | None = None
-
-    @property
-    def has_room(self) -> bool:
-        """See :attr:`sonde.ports.Line.has_room`."""
-        return not self._paused
 
     def send(self, frames: bytes) -> None:
         """See :meth:`sonde.ports.Line.send`."""
@@ -104,12 +99,12 @@ class WebSocket(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        self._paused = True
+        self.has_room = False
         if self._transport is not None:
             self._transport.pause_reading()  # whoever does not listen need not talk
 
     def resume_writing(self) -> None:
-        self._paused = False
+        self.has_room = True
         if self._transport is None:
             return
         self._transport.resume_reading()

@@ -126,7 +126,7 @@ class CatchingUp:
         self._metrics.live_gaps.labels(reason).inc()
         parcel.say("gap", place, {"from": before, "to": str(place), "reason": reason})
         for frame in parcel.take():
-            subscription.room.send(frame.frame)
+            subscription.room.line.send(frame.frame)
 
     def _chosen(
         self, subscription: Subscription, parcel: Parcel, frames: Sequence[Fresh]
@@ -184,7 +184,7 @@ class CatchingUp:
     async def _send(self, subscription: Subscription, parcel: Parcel) -> None:
         parcel.seal(subscription.place)
         for frame in parcel.take():
-            subscription.room.send(frame.frame)
+            subscription.room.line.send(frame.frame)
             self._metrics.live_readings.inc(frame.readings)
             await subscription.room.wait()
 

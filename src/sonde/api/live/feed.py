@@ -121,7 +121,7 @@ class LiveFeed:
             self.metrics.live_gaps.labels("slow").inc()
         subscription.owed, subscription.owes_more = [], False
         for frame in parcel.take():
-            subscription.room.send(frame.frame)
+            subscription.room.line.send(frame.frame)
 
     def _go_behind(self, subscription: Subscription) -> None:
         self._behind.add(subscription)
@@ -273,15 +273,15 @@ class LiveFeed:
         readings = 0
         for group, frames in self._groups.take(place, now):
             for subscription in group.members:
-                room, behind = subscription.room, before
+                line, behind = subscription.room.line, before
                 for number, frame in enumerate(frames):
-                    if not room.is_free:
+                    if not line.has_room:
                         slow.append((subscription, behind))
                         for left in frames[number:]:
                             if left.not_in_log is not None:
                                 subscription.owe(*left.not_in_log)
                         break
-                    room.send(frame.frame)
+                    line.send(frame.frame)
                     readings += frame.readings
                     behind = frame.behind
         self.metrics.live_readings.inc(readings)

@@ -6,23 +6,15 @@ from sonde.ports import Line
 
 
 class Room:
-    """Sends when there is room; whoever has more waits for :meth:`wait`."""
+    """Whoever has more than ``line`` has room for waits here; what is small and must be said may go without room too."""
 
     def __init__(self, line: Line) -> None:
-        self._line = line
+        self.line = line
         self._free = asyncio.Event()
-
-    @property
-    def is_free(self) -> bool:
-        return self._line.has_room
-
-    def send(self, frames: bytes) -> None:
-        """Send; what is small and must be said may go without room too."""
-        self._line.send(frames)
 
     async def wait(self) -> None:
         """Return when there is room."""
-        while not self._line.has_room:
+        while not self.line.has_room:
             self._free.clear()
             await self._free.wait()
 

@@ -96,7 +96,7 @@ class Viewer:
         """Send one message."""
         if self._room is not None:
             there = {name: value for name, value in members.items() if value is not None}
-            self._room.send(writer.message(type_, **there))
+            self._room.line.send(writer.message(type_, **there))
 
     def complain(self, error: SondeError, request_id: Any = None) -> None:
         """Send an error, with what caused it."""
