@@ -48,6 +48,7 @@ from sonde.ports import AuditTrail, Journal, Notices, Store
 from sonde.status import Status
 
 STALE_SECONDS: Final = 300.0
+LIVE: Final = "/ws"
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.router,
     health.guarded_router,
@@ -187,6 +188,8 @@ async def _of_routing(request: Request, error: Exception) -> Response:
     if status == 405:
         allow = request.app.state.methods.of(path)
         return plain_problem(405, f"{path[:256]} does not take {request.method}; it takes {allow}", {"Allow": allow})
+    if status == 404 and path == LIVE:
+        return plain_problem(426, "this is the live feed: connect to it as a WebSocket", {"Upgrade": "websocket"})
     if status == 404:
         return plain_problem(404, f"there is no route {path[:256]}; GET /docs lists all")
     return plain_problem(status, str(cast(HTTPException, error).detail))
