@@ -413,6 +413,22 @@ def test_whoever_never_reads_costs_a_bounded_piece_of_memory_and_is_cut_off(
         assert client.values(1) == ["still here"]
 
 
+def test_a_flood_costs_nobody_but_those_who_asked_for_it(world: LiveWorld) -> None:
+    """Frames with more than is put together at once: who wants all of it reads it alone, the others go on as before."""
+    with world.v1() as all_, world.v1() as few, world.plain() as plain:
+        all_.subscribe()
+        few.subscribe(device="few", rate=1000)
+        until(lambda: world.live == 3)
+        for number in range(3):
+            many = [one(f"{number}-{n}") for n in range(25_000)]
+            world.send(*many[:12_000], one(number, "few"), *many[12_000:])
+            assert few.values(1) == [number]
+        got = all_.values(3 * 25_001)
+        assert [v for v in got if isinstance(v, str)] == [f"{number}-{n}" for number in range(3) for n in range(25_000)]
+        assert [v for v in got if isinstance(v, int)] == [0, 1, 2]
+        assert [plain.next("data")["value"] for _ in range(3 * 25_001)] == got
+
+
 def test_a_server_that_stops_says_where_to_go_on(world: LiveWorld) -> None:
     with world.v1() as client:
         client.subscribe(id="a")

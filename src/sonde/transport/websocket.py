@@ -198,9 +198,21 @@ class WebSocket(asyncio.Protocol):
         for data in self._conn.data_to_send():
             if data:
                 transport.write(data)
-            else:  # this is how it says that its side ends
-                transport.close()
-        if self._conn.state is not State.OPEN and self._conn.state is not State.CONNECTING and self._close_by is None:
+            else:
+                self._end(transport)
+        if self._conn.state not in {State.OPEN, State.CONNECTING}:
+            self._close_soon()
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        """Our side has said all. If the other still talks, a connection that is closed at once loses what we said last."""
+        if transport.can_write_eof():
+            transport.write_eof()
+            self._close_soon()
+        else:
+            transport.close()
+
+    def _close_soon(self) -> None:
+        if self._close_by is None:
             self._close_by = self._loop.time() + _CLOSE_SECONDS
 
 

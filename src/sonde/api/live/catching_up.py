@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import structlog
 
+from sonde.api.live.matching import Matching, Rows
 from sonde.api.live.news import NEWS
 from sonde.api.live.parcel import Parcel
 from sonde.api.live.recent import Recent
@@ -24,8 +24,6 @@ _READ_BYTES: Final = 1 << 20  # of sealed frames a read
 _AT_ONCE: Final = 5000  # readings looked at before others have a turn
 _OLD_BYTES: Final = 16 << 20
 _WAIT_SECONDS: Final = 1.0
-
-Rows = npt.NDArray[np.intp]
 
 
 class Front(Protocol):
@@ -152,9 +150,9 @@ class CatchingUp:
         """The rows of a frame that a subscription is about."""
         if fresh.series is None or "data" not in subscription.wanted.kinds:
             return np.zeros(0, np.intp)
-        ids, inverse = np.unique(fresh.series, return_inverse=True)
-        wants = np.array([number >= 0 and self._wants(subscription, number) for number in ids.tolist()], np.bool_)
-        return np.flatnonzero(wants[inverse])
+        if subscription.matching is None:
+            subscription.matching = Matching(subscription.wanted, self._feed.series)
+        return subscription.matching.rows(fresh.series)
 
     async def _give(self, subscription: Subscription, parcel: Parcel, fresh: Fresh, rows: Rows) -> None:
         """Put what a frame brings into messages; send them as they are full."""
@@ -186,13 +184,8 @@ class CatchingUp:
         for frame in parcel.take():
             subscription.room.line.send(frame.frame)
             self._metrics.live_readings.inc(frame.readings)
+            await asyncio.sleep(0)  # the others have a turn, however quickly this one reads
             await subscription.room.wait()
-
-    def _wants(self, subscription: Subscription, number: int) -> bool:
-        wants = subscription.known.get(number)
-        if wants is None:
-            wants = subscription.known[number] = subscription.wanted.matches(self._feed.series(number))
-        return wants
 
 
 def _first_time(seen: set[tuple[int, int]], key: tuple[int, int]) -> bool:

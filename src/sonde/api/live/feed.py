@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sonde.api.live.catching_up import CatchingUp
-from sonde.api.live.groups import Groups
+from sonde.api.live.groups import Groups, Ready
 from sonde.api.live.items import Item, Items
 from sonde.api.live.parcel import Parcel
 from sonde.api.live.place import Place
@@ -59,6 +59,7 @@ class LiveFeed:
         self._items = Items()
         self._linger: asyncio.TimerHandle | None = None
         self._flushed = 0.0
+        self._delivered = 0
         self._due = 0.0
         self._subscriptions = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -104,8 +105,7 @@ class LiveFeed:
         if place.within or any(self._front.get(p) != offset for p, offset in place.offsets.items()):
             return False
         self._groups.join(subscription)
-        subscription.resumed, subscription.task = False, None
-        subscription.known.clear()
+        subscription.resumed, subscription.task, subscription.matching = False, None, None
         self._behind.discard(subscription)
         self._pay(subscription, place)
         return True
@@ -270,23 +270,29 @@ class LiveFeed:
         """Send what there is, now that the log was read from ``before`` up to ``place``. One whose client does not take it
         goes on by itself from where it is."""
         slow: list[tuple[Subscription, Place]] = []
-        readings = 0
-        for group, frames in self._groups.take(place, now):
-            for subscription in group.members:
-                line, behind = subscription.room.line, before
-                for number, frame in enumerate(frames):
-                    if not line.has_room:
-                        slow.append((subscription, behind))
-                        for left in frames[number:]:
-                            if left.not_in_log is not None:
-                                subscription.owe(*left.not_in_log)
-                        break
-                    line.send(frame.frame)
-                    readings += frame.readings
-                    behind = frame.behind
-        self.metrics.live_readings.inc(readings)
+        for ready in self._groups.take(before, place, now):
+            for subscription in ready.group.members:
+                behind = self._send_to(subscription, ready)
+                if behind is not None:
+                    slow.append((subscription, behind))
+        self.metrics.live_readings.inc(self._delivered)
+        self._delivered = 0
         for subscription, behind in slow:
             self._fall_behind(subscription, behind)
+
+    def _send_to(self, subscription: Subscription, ready: Ready) -> Place | None:
+        """Send what there is; where the subscription is if its client does not take all of it."""
+        line, behind = subscription.room.line, ready.before
+        for number, frame in enumerate(ready.frames):
+            if ready.overrun or not line.has_room:
+                for left in ready.frames[number:]:
+                    if left.not_in_log is not None:
+                        subscription.owe(*left.not_in_log)
+                return behind
+            line.send(frame.frame)
+            self._delivered += frame.readings
+            behind = frame.behind
+        return behind if ready.overrun else None
 
     def _wake(self) -> None:
         """Let those that are behind look again."""

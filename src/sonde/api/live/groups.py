@@ -1,12 +1,12 @@
 """All groups: what comes from the log is sorted into their parcels."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from sonde.api.live.group import Group
+from sonde.api.live.group import AT_ONCE, Group
 from sonde.api.live.index import Index
 from sonde.api.live.items import Item
 from sonde.api.live.news import NEWS
@@ -18,6 +18,16 @@ from sonde.api.live.wanted import Wanted
 from sonde.api.live.writer import Readings
 from sonde.changes import Series
 from sonde.fresh import Fresh
+
+
+class Ready(NamedTuple):
+    """What a group has to send, and where its members are ``before`` that. If it was ``overrun``, more came than that: they
+    read it by themselves."""
+
+    group: Group
+    before: Place
+    frames: list[Sealed]
+    overrun: bool
 
 
 class Groups:
@@ -86,11 +96,16 @@ class Groups:
         """Say how far the log was read."""
         self._say(group, "cursor", place, {})
 
-    def take(self, place: Place, now: float) -> list[tuple[Group, list[Sealed]]]:
-        """What each group has to send, now that the log was read up to ``place``."""
+    def take(self, before: Place, place: Place, now: float) -> list[Ready]:
+        """What each group has to send, now that the log was read from ``before`` up to ``place``."""
         touched, self._touched = self._touched, {}
-        ready = [(group, group.take(place, now)) for group in {**touched, **self._thinned}]
-        return [(group, frames) for group, frames in ready if frames]
+        ready = []
+        for group in {**touched, **self._thinned}:
+            start, overrun = group.place(before), group.is_overrun
+            frames = group.take(place, now)
+            if frames or overrun:
+                ready.append(Ready(group, start, frames, overrun))
+        return ready
 
     def due(self) -> float | None:
         """When something that is held back may go."""
@@ -101,12 +116,27 @@ class Groups:
         self._touched[group] = None
 
     def _sort_readings(self, fresh: Fresh, found: npt.NDArray[np.intp], place: Place) -> None:
+        for start in range(0, len(found), AT_ONCE):
+            some = found[start : start + AT_ONCE]
+            if start:  # of a very large frame: those who are overrun by now want nothing more of it
+                some = some[self._still_wanted(fresh, some)]
+            self._sort_some(fresh, some, place)
+
+    def _still_wanted(self, fresh: Fresh, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        assert fresh.series is not None
+        numbers = fresh.series[rows]
+        taken = [
+            number for number in np.unique(numbers).tolist() if any(g.takes_readings for g in self._index.of(number))
+        ]
+        return np.isin(numbers, taken)
+
+    def _sort_some(self, fresh: Fresh, found: npt.NDArray[np.intp], place: Place) -> None:
         readings = Readings(fresh, found, self._series)
         partition, offset, of, touched = fresh.partition, fresh.offset, self._index.of, self._touched
         for i, (row, number) in enumerate(zip(found.tolist(), readings.ids, strict=True)):
             v1 = plain = None
             for group in of(number):
-                if not group.wants_data:
+                if not group.takes_readings:
                     continue
                 if group.wanted.plain:
                     plain = plain or readings.plain(i)

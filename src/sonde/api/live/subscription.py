@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sonde.api.live.matching import Matching
 from sonde.api.live.place import Place
 from sonde.api.live.room import Room
 from sonde.api.live.wanted import Wanted
@@ -14,8 +15,8 @@ _OWED: Final = 1000
 class Subscription:
     """``place`` is where it is in the log while it is behind; while it is live, it is where its group is.
 
-    ``resumed`` says that its client asked for what came before: then all of it is read, from the log if need be. ``known``
-    says which series it is about, of those that it met on the way.
+    ``resumed`` says that its client asked for what came before: then all of it is read, from the log if need be. ``matching``
+    says which series it is about, while it is behind.
     """
 
     def __init__(self, wanted: Wanted, room: Room, place: Place, *, resumed: bool) -> None:
@@ -25,7 +26,7 @@ class Subscription:
         self.resumed = resumed
         self.is_live = False
         self.ended = False
-        self.known: dict[int, bool] = {}
+        self.matching: Matching | None = None
         self.owed: list[tuple[str, Mapping[str, Any]]] = []
         self.owes_more = False
         self.task: asyncio.Task[None] | None = None
