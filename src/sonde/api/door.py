@@ -38,11 +38,16 @@ class Methods:
     """Which methods each path has."""
 
     def __init__(self, routes: Iterable[APIRoute]) -> None:
-        self._found: list[tuple[re.Pattern[str], set[str]]] = [(r.path_regex, set(r.methods or ())) for r in routes]
+        self._found: list[tuple[re.Pattern[str], set[str]]] = []
+        self._plain: dict[str, set[str]] = {}  # paths without a parameter: a name such as /alerts/recent is no id
+        for route in routes:
+            self._found.append((route.path_regex, set(route.methods or ())))
+            if "{" not in route.path:
+                self._plain.setdefault(route.path, set()).update(route.methods or ())
 
     def of(self, path: str) -> str:
         """The header ``Allow`` for a path; empty if there is no such path."""
-        methods = set[str]().union(*(m for pattern, m in self._found if pattern.match(path)))
+        methods = self._plain.get(path) or set[str]().union(*(m for pattern, m in self._found if pattern.match(path)))
         if not methods:
             return ""
         return ", ".join(sorted(methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())))
