@@ -20,6 +20,7 @@ from sonde.watch import Times, of_windows
 from sonde.window import run_starts
 
 GRACE: Final[Micros] = 5 * SECOND
+_CARED_FOR: Final = ("acknowledged", "shelved")
 CORRECTED: Final = "late data corrected it"
 
 
@@ -125,10 +126,11 @@ class Corrected:
 def correct(known: Sequence[Alert], right: Mapping[str, Alert], until: Micros) -> Corrected:
     """From ``known`` alerts of a group to those that are ``right`` after a correction, judged up to ``until``.
 
-    An alert that was news stays, and may end; one that was history, or pending, becomes what is right.
+    An alert that was news stays, and may end; so does one that somebody has taken care of. One that was history, or pending,
+    becomes what is right.
     """
     corrected = Corrected()
-    news = [a for a in known if a.state != "pending" and not (a.retroactive and a.state == "resolved")]
+    news = [a for a in known if a.state in _CARED_FOR or (a.state != "pending" and not a.retroactive)]
     rest = {a.id: a for a in known if a not in news}
     right = dict(right)
     for alert in news:
