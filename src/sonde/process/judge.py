@@ -120,7 +120,7 @@ class Judge:
         until = min(closed_until(rule, place.log_time), since + _AT_ONCE * width_of(rule))
         if until <= since and not changed:
             return None
-        again = _Again(rule, aligned(rule, set_at), max(since, until), changed)
+        again = _Again(rule, aligned(rule, set_at), since, max(since, until), changed)
         known = self._known(rule, again)
         try:
             findings = self._judge_again(rule, again, known, place)
@@ -192,15 +192,16 @@ class Judge:
 
 
 class _Again:
-    """What of a rule's windows has to be judged again, up to ``until``; of ``base`` on the rule was in force."""
+    """What of a rule's windows has to be judged again, up to ``until``: those that changed, and with them those from ``new``
+    on, which never were judged. Of ``base`` on the rule was in force."""
 
-    def __init__(self, rule: Rule, base: Micros, until: Micros, changed: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, rule: Rule, base: Micros, new: Micros, until: Micros, changed: Sequence[dict[str, Any]]) -> None:
         self._rule, self._base, self.until = rule, base, until
         self._starts: dict[Key, Micros] = {}
         self._series: dict[Key, set[int]] = {}
         for row in changed:
             key = _key(rule, row["id"], row["metric"], row["site"], row["zone"])
-            self._starts[key] = min(row["start"], self._starts.get(key, row["start"]))
+            self._starts[key] = min(row["start"], self._starts.get(key, new))
             self._series.setdefault(key, set()).add(row["id"])
         oldest = min(self._starts.values(), default=until)
         self.oldest = max(base, look_back(rule, oldest, ()) - width_of(rule))
