@@ -49,6 +49,8 @@ class LiveWorld(World):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self.log.close()  # whoever waits for more of it need not wait any longer
         self.stop()
 
     def start(self) -> None:

@@ -155,6 +155,10 @@ def test_a_program_sends_asks_and_follows_a_real_server(tmp_path: Path) -> None:
         first = client.query("/devices", limit=1)
         second = client.query(first.next)
         assert [device["device_id"] for device in (*first.data, *second.data)] == ["d", "e"]
+        history = client.query("/historical-data", limit=100)
+        client.send([one("later", "f")])
+        later = next(iter(client.follow(cursor=history.cursor)))
+        assert (len(history.data["data"]), later.value) == (9, "later"), "no seam between history and live"
         with pytest.raises(NotFound, match="nowhere"):
             client.query("/devices/nowhere")
         with pytest.raises(Reject, match="reading 0"):
@@ -167,7 +171,7 @@ def test_a_program_sends_asks_and_follows_a_real_server(tmp_path: Path) -> None:
         up.start()
         thread.join(60)
         up.wait_until_all_is_stored()
-        assert client.sql("select count(*) as n from readings") == [{"n": 9}], "it had been sent before"
+        assert client.sql("select count(*) as n from readings") == [{"n": 10}], "it had been sent before"
 
 
 def test_sonde_tail_prints_what_comes_and_where_to_go_on(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class Storage:
             self.log.close()
             raise
         self.following = Following(
-            self.log, self.store, self.identities, self._opener, stored=self.stored_offset, clock=clock
+            self.log, self._store_to_follow, self.identities, self._opener, stored=self.stored_offset, clock=clock
         )
         metrics.lag_frames.set_function(lambda: self.lag().frames)  # as it is when asked, not as it was after a step
         metrics.lag_seconds.set_function(lambda: self.lag().seconds)
@@ -83,6 +83,11 @@ class Storage:
         if self._store is None:
             raise Retry(self._trouble.get("store", "the store is not open yet"), after=2.0)
         return self._store
+
+    def _store_to_follow(self) -> Store:
+        if self._forgotten:
+            raise Retry("what came before is being learnt again", after=2.0)
+        return self.store()
 
     def start(self, record: Record, onlookers: Sequence[Onlooker] = ()) -> None:
         """Begin. ``record`` puts entries into the log: what the configuration says and the log does not, and what the

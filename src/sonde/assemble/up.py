@@ -170,7 +170,7 @@ class Up:
             clock,
             origin=settings.server.origin,
             names=settings.server.names,
-            most=settings.server.max_connections,
+            most=settings.server.max_connections - settings.server.max_connections // 10,
             run_command=commands_of(self._dispatcher),
         )
         proxies = Proxies(settings.server.trusted_proxies)
