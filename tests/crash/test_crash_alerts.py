@@ -29,8 +29,8 @@ RULES: dict[str, dict[str, Any]] = {
 }
 
 
-def put(up: Up, path: str, body: Any, method: str = "PUT") -> Any:
-    status, content = up.request(method, path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+def put(up: Up, path: str, body: Any) -> Any:
+    status, content = up.request("PUT", path, json.dumps(body).encode(), {"Content-Type": "application/json"})
     assert status == 200, content
     return json.loads(content)
 
@@ -72,7 +72,12 @@ def test_every_type_fires_once_and_survives_kills_and_a_rebuild(tmp_path: Path) 
         assert silent["message"] == "pulse of d: no data for 2s"
         done = up.command("alert", "ack", stuffy["alert_id"], "--why", "windows are opened")
         assert done.returncode == 0, done.stderr
-        put(up, f"/alerts/{silent['alert_id']}/shelve", {"until": str(int(time.time()) + 86_400)}, "POST")
+        done = up.command("alert", "shelve", silent["alert_id"], "2h")
+        assert done.returncode == 0, done.stderr
+        assert stuffy["alert_id"] in up.command("alert", "list").stdout
+        assert "windows are opened" in up.command("alert", "show", stuffy["alert_id"]).stdout
+        done = up.command("rule", "preview", "type=above", "metric=temperature", "threshold=30", "--since", "1h")
+        assert "still firing" in done.stdout, done.stderr
         up.kill()
         up.start()
         after = firing(up)
@@ -106,6 +111,10 @@ def test_rules_set_by_people_survive_a_restart_until_the_configuration_speaks(tm
         put(up, "/alert-rules/co2-high", {**mine["rule"], "threshold": 1234.0})
         removed, _ = up.request("DELETE", "/alert-rules/humidity-high")
         assert removed == 204
+        assert "threshold=1234" in up.command("rule", "list").stdout
+        wrong = up.command("rule", "set", "own", "type=above", "threshold=1", "window=7s", "of=avg")
+        assert wrong.returncode == 1
+        assert "multiple of a width that is kept: 5s, 5m" in wrong.stderr
         assert (
             up.command("rule", "set", "own", "type=below", "metric=co2", "threshold=100", "duration=5m").returncode == 0
         )

@@ -66,7 +66,7 @@ def test_a_rule_is_set_read_changed_and_removed(house: House, admin: httpx.Clien
         ({**HOT, "window": 300}, "rule.of"),
         ({**HOT, "of": "avg"}, "rule.of"),
         ({**HOT, "across": "zone"}, "rule.across"),
-        ({**HOT, "window": 7, "of": "avg"}, "window"),
+        ({**HOT, "window": 7, "of": "avg"}, "rule.window"),
         ({"type": "equals", "text": "x", "window": 300, "of": "last"}, "rule.window"),
         ({**HOT, "message": "{nonsense}"}, "rule.message"),
         ({**HOT, "colour": "red"}, "rule"),

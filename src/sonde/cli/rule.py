@@ -13,7 +13,7 @@ from sonde.cli.terminal import done, note
 from sonde.clock import SECOND, SystemClock
 from sonde.config.named import Rule as Section
 from sonde.errors import Invalid, Problem
-from sonde.moment import format_time, parse_span, parse_time
+from sonde.moment import format_span, format_time, parse_span, parse_time
 
 app = typer.Typer(
     help="Rules: what alerts are raised for.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
@@ -85,8 +85,9 @@ def preview(
         return
     print_table([_previewed(alert) for alert in found["alerts"]], empty="it would not have fired")
     if found["count"]:
-        hours = found["firing_seconds"] / 3600
-        note(f"{found['count']:,} alerts of {found['series']:,} series; {hours:,.1f} hours of firing in all")
+        seconds = found["firing_seconds"]
+        long = f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+        note(f"alerts: {found['count']:,}, series: {found['series']:,}; firing for {long} in all")
 
 
 def _path(name: str) -> str:
@@ -130,11 +131,17 @@ def _row(item: dict[str, Any]) -> dict[str, Any]:
         "name": item["id"],
         "type": rule["type"],
         "watches": " ".join(f"{n}={value}" for n, value in looked.items()) or "everything",
-        "when": " ".join(f"{n}={value:g}" if isinstance(value, float) else f"{n}={value}" for n, value in said.items()),
+        "when": " ".join(f"{n}={_shown(n, value)}" for n, value in said.items()),
         "severity": rule["severity"],
         "said_by": item["who"] or item["source"],
         "changed": minute(item["changed"]),
     }
+
+
+def _shown(name: str, value: Any) -> str:
+    if name in ("window", "per", "duration") and value == int(value):
+        return format_span(int(value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _previewed(alert: dict[str, Any]) -> dict[str, Any]:

@@ -21,11 +21,12 @@ from sonde.clock import DAY, Micros
 from sonde.entry import Entry, EntryKind
 from sonde.errors import Invalid, NotFound, Problem
 from sonde.judgement import aligned
-from sonde.moment import format_time, parse_time
+from sonde.moment import format_span, format_time, parse_time
 from sonde.preview import Previewed as Found
 from sonde.preview import of_readings_before, of_windows_before
 from sonde.question import Defined, Folded, Watched
 from sonde.rule import MAX_ID, Rule
+from sonde.window import DEFAULT_WIDTHS
 
 router = guarded("alerts", "read", question_turn)
 edit_router = guarded("alerts", "admin")
@@ -147,8 +148,13 @@ def _parsed(rule_id: str, body: Mapping[str, Any]) -> Rule:
 
 def _check_width(desk: Desk, rule: Rule) -> None:
     """:class:`Invalid` if no windows are kept that the rule's are made of."""
-    if rule.window is not None:
-        desk.ask(Folded(rule, 0, 0))
+    if rule.window is None:
+        return
+    said = _rows(desk.ask(Defined(("settings",))).rows)
+    kept = msgspec.json.decode(said[0]["body"])["windows"] if said else DEFAULT_WIDTHS
+    if all(rule.window % width for width in kept):
+        widths = ", ".join(format_span(width) for width in kept)
+        raise Invalid(Problem(None, "rule.window", f"should be a multiple of a width that is kept: {widths}"))
 
 
 async def _record(request: Request, rule_id: str, body: dict[str, Any] | None) -> None:
