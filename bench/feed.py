@@ -4,7 +4,7 @@
 
     python -m bench.feed fan-out        1,000 clients, 200,000 readings a second in all
     python -m bench.feed latency        from a reading's time to the client, at 10,000 readings a second
-    python -m bench.feed slow           ten alternating pairs, with a client that never reads and without
+    python -m bench.feed slow           ten alternating pairs, with a client that reads little and without
 """
 
 import argparse
@@ -113,7 +113,7 @@ def latency(server: Server, rate: float, seconds: float) -> None:
 
 
 def slow(server: Server, clients: int, rate: float, seconds: float, pairs: int) -> None:
-    """What the others get, and what the server spends on it, with a client that never reads and without, by turns."""
+    """What the others get, and what the server spends on it, with a client that reads little and without, by turns."""
     wanted: list[dict[str, Any]] = [{} for _ in range(clients)]
     costs, rates = [], []
     with Watchers(server.port, server.token, wanted) as watchers, Sender(server, rate).under_way() as sender:
@@ -124,7 +124,7 @@ def slow(server: Server, clients: int, rate: float, seconds: float, pairs: int) 
             for is_slow in (True, False) if number % 2 else (False, True):
                 if is_slow:
                     watchers.add_slow()
-                    time.sleep(1)
+                    time.sleep(4)  # until it is behind
                 seen, said = measure(server, watchers, sender, seconds)
                 found[is_slow] = (said["server cores"] / seen.rate, seen.rate, said["age p99 ms"])
                 if is_slow:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import socket
 import struct
 import time
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from typing import Any, Final
 import uvloop
 
 _KEY: Final = b'"time":"'
+_SLOW_SECONDS: Final = 0.5  # between two looks of a slow client
+_TEXT, _PING, _PONG = 0x81, 0x89, 0x8A
 _STAMP: Final = len("2026-01-01T00:00:00.000000Z")
 
 
@@ -61,12 +64,12 @@ class Watchers:
         return seen
 
     def add_slow(self) -> None:
-        """One more client, that subscribes to everything and never reads."""
+        """One more client, that subscribes to everything and reads little of it."""
         self._pipe.send("slow")
         self._pipe.recv()
 
     def drop_slow(self) -> None:
-        """Those that do not read go."""
+        """Those that read little go."""
         self._pipe.send("drop")
         self._pipe.recv()
 
@@ -76,10 +79,14 @@ class _Watcher(asyncio.Protocol):
         self._seen, self._token, self._wanted, self._looks, self._reads = seen, token, wanted, looks, reads
         self._buffer = bytearray()
         self._open = False
+        self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
+        if not self._reads:
+            plug = transport.get_extra_info("socket")
+            plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
         transport.write(
             "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -87,6 +94,11 @@ class _Watcher(asyncio.Protocol):
         )
 
     def data_received(self, data: bytes) -> None:
+        if not self._reads and self._open:  # a piece, and then nothing for a while
+            assert self.transport is not None
+            self.transport.pause_reading()
+            self._loop.call_later(_SLOW_SECONDS, self._go_on)
+            return
         self._buffer += data
         if not self._open:
             end = self._buffer.find(b"\r\n\r\n")
@@ -96,15 +108,19 @@ class _Watcher(asyncio.Protocol):
                 raise RuntimeError(bytes(self._buffer[:200]))
             del self._buffer[: end + 4]
             self._open = True
-            self._say(json.dumps({"type": "subscribe", **self._wanted}).encode())
+            self._write(_TEXT, json.dumps({"type": "subscribe", **self._wanted}).encode())
         self._read()
 
-    def _say(self, text: bytes) -> None:
+    def _go_on(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def _write(self, kind: int, text: bytes) -> None:
         assert self.transport is not None
         mask = os.urandom(4)
         masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(text))
         size = bytes((0x80 | len(text),)) if len(text) < 126 else b"\xfe" + struct.pack("!H", len(text))
-        self.transport.write(b"\x81" + size + mask + masked)
+        self.transport.write(bytes((kind,)) + size + mask + masked)
 
     def _read(self) -> None:
         buffer, at, end = self._buffer, 0, len(self._buffer)
@@ -118,7 +134,10 @@ class _Watcher(asyncio.Protocol):
                 size = int.from_bytes(buffer[at + 2 : at + 10], "big") if end - at >= head else 1 << 62
             if end - at < head + size:
                 break
-            self._message(at + head, at + head + size)
+            if buffer[at] == _PING:
+                self._write(_PONG, bytes(buffer[at + head : at + head + size]))
+            else:
+                self._message(at + head, at + head + size)
             at += head + size
         if at:
             del buffer[:at]
@@ -134,8 +153,6 @@ class _Watcher(asyncio.Protocol):
                 seen.ages.append(time.time() - datetime.fromisoformat(stamp).timestamp())
         elif buffer.startswith(b'{"type":"subscribed"', start):
             seen.live += 1
-            if not self._reads and self.transport is not None:
-                self.transport.pause_reading()
         elif buffer.startswith(b'{"type":"gap"', start):
             seen.gaps += 1
 
