@@ -59,7 +59,6 @@ class GuardedProtocol(HttpToolsProtocol):
         self._guard = guard
         self._began = False
         self._unparsed = 0  # bytes since the last request was whole
-        self._piece = 0  # bytes that came last: perhaps the end of one request and all of others
         self._refusal: tuple[int, str] | None = None
         self._running: RequestResponseCycle | None = None  # the one whose answer is next
         self._credential = b""  # of a node that showed a certificate
@@ -86,8 +85,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self.waiting_for == "another request":
             self._wait_for("headers", self._guard.header_seconds)
-        self._piece = len(data)
-        self._unparsed += self._piece
+        self._unparsed += len(data)
         super().data_received(data)
         if self.waiting_for == "headers" and self._unparsed > self._guard.header_bytes + self._guard.url_bytes:
             self.refuse(431, f"the headers have more than {self._guard.header_bytes} bytes")
@@ -119,10 +117,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._stop(429, f"more than {guard.pipelined} requests wait for the one before them")
         if len(headers) > guard.headers:
             self._stop(431, f"there are more than {guard.headers} headers")
-        if (
-            max(self._unparsed, self._piece) > guard.header_bytes
-            and sum(len(n) + len(v) for n, v in headers) > guard.header_bytes
-        ):
+        if sum(len(name) + len(value) for name, value in headers) > guard.header_bytes:
             self._stop(431, f"the headers have more than {guard.header_bytes} bytes")
         self._wait_for("body", guard.body_seconds)
         super().on_headers_complete()
