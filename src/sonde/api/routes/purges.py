@@ -28,9 +28,9 @@ from (select device, metric, count(*) as n from readings where device glob ? and
 
 
 class _NewPurge(msgspec.Struct, forbid_unknown_fields=True):
-    device: _Text | None = None
-    metric: _Text | None = None
-    before: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    device: _Text | msgspec.UnsetType = msgspec.UNSET
+    metric: _Text | msgspec.UnsetType = msgspec.UNSET
+    before: Annotated[str, msgspec.Meta(max_length=64)] | msgspec.UnsetType = msgspec.UNSET
     note: Annotated[str, msgspec.Meta(max_length=500)] = ""
     dry_run: bool = False
 
@@ -68,8 +68,10 @@ def _order(new: _NewPurge, who: str) -> PurgeOrder:
     for field, text in (("device", new.device), ("metric", new.metric), ("note", new.note)):
         if text and not text.isprintable():
             raise Invalid(Problem(None, field, "should hold printable characters only"))
-    before = None if new.before is None else parse_time(new.before)
-    return PurgeOrder.parse(msgspec.to_builtins(PurgeOrder(new.device, new.metric, before, who, new.note)))
+    before = None if new.before is msgspec.UNSET else parse_time(new.before)
+    device = None if new.device is msgspec.UNSET else new.device
+    metric = None if new.metric is msgspec.UNSET else new.metric
+    return PurgeOrder.parse(msgspec.to_builtins(PurgeOrder(device, metric, before, who, new.note)))
 
 
 def _count(desk: Desk, order: PurgeOrder) -> tuple[int, int]:

@@ -50,7 +50,7 @@ def series(
     skip: Skip = 0,
 ) -> Response:
     """Series by device and metric, each with its number, unit and newest reading; `Sonde-Total` counts those that match."""
-    numbers = _parsed(series) if series else None
+    numbers = _parsed(series) if "series" in request.query_params else None
     found = desk.ask(FoundSeries(tuple(search.split())[:16], numbers, skip + limit + 1))
     rows = found.rows.slice(skip, limit)
     more = found.rows.num_rows > skip + limit
