@@ -53,9 +53,11 @@ class Proxy:
     async def _close(self) -> None:
         self._server.close()
         self._reset_held()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # what was accepted last begins
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _serve(self, client: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
         self._held.add(out)

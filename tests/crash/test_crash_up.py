@@ -145,8 +145,10 @@ def drain(tmp_path: Path, token: str, up: Up) -> None:
     """Let a node without sensors send what is left in the outbox."""
     config = (tmp_path / "node.ini").read_text().replace("interval = 0.02", "interval = 0.02\nenabled = no")
     (tmp_path / "node.ini").write_text(config)
+    said = (tmp_path / "node.log").stat().st_size
     node = start_node(tmp_path, token)
     try:
+        wait_for(lambda: (tmp_path / "node.log").stat().st_size > said, "the node saying that it is ready")
         wait_for(lambda: outbox_is_empty(tmp_path), "the outbox being drained", 60)
         node.terminate()
         assert node.wait(15) == 0

@@ -31,7 +31,7 @@ def forget_store(up: Up) -> None:
 def check_goes_on(up: Up, confirmed: int) -> None:
     up.wait_until_all_is_stored()
     assert missing(up, confirmed) == set()
-    assert up.request("GET", "/health/ready")[0] == 200
+    wait_for(lambda: up.request("GET", "/health/ready")[0] == 200, "it being ready")
     check_windows(up)
     check_ledger(up)
     assert up.stop() == 0

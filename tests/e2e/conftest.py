@@ -1,4 +1,4 @@
-"""One browser for all."""
+"""A browser for each file: until it is closed, Playwright's event loop runs in the thread, where other tests start their own."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from playwright.sync_api import Browser
 from tests.e2e.browser import browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chrome() -> Iterator[Browser]:
     with browser() as opened:
         yield opened
