@@ -1,4 +1,4 @@
-"""A browser for each file: until it is closed, Playwright's event loop runs in the thread, where other tests start their own."""
+"""A browser for each file: until it is closed, Playwright's event loop runs in the thread, where others start their own."""
 
 from collections.abc import Iterator
 
