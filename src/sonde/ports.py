@@ -436,8 +436,10 @@ class Store(Protocol):
     One processor writes; any thread may ask at any time and sees a whole number of commits.
     """
 
-    def load(self) -> State:
-        """What the processor needs to go on from where this store stands."""
+    def load(self, partition: int = 0) -> State:
+        """What the processor of a partition needs to go on from where this store stands. Of the progress it is all that
+        there is, of every partition of every log; of all else what that partition's log has said, with the numbers of
+        series that its processor gave. A store of one partition may give everything it has."""
         ...
 
     def commit(self, changes: Changes) -> None:

@@ -40,7 +40,7 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def load(self) -> State:
+    def load(self, partition: int = 0) -> State:
         raise self.error
 
     def commit(self, changes: Changes) -> None:

@@ -23,7 +23,7 @@ class Mirrored(PlainStore):
         super().__init__()
         self.duck = duck
 
-    def load(self) -> State:
+    def load(self, partition: int = 0) -> State:
         return replace(self.duck.load(), streams=list(self.streams.values()))
 
     def commit(self, changes: Changes) -> None:

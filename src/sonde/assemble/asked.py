@@ -24,8 +24,8 @@ class AskedStore:
             question = replace(question, since=self.visible_from)
         return self.store.ask(question)
 
-    def load(self) -> State:
-        return self.store.load()
+    def load(self, partition: int = 0) -> State:
+        return self.store.load(partition)
 
     def commit(self, changes: Changes) -> None:
         self.store.commit(changes)

@@ -128,7 +128,7 @@ class Following:
         self._clock.wait(stop, _RETRY_SECONDS)
 
     def _follow(self, stop: threading.Event, partition: int) -> None:
-        state = self._store().load()
+        state = self._store().load(partition)
         offset = next((p.offset for p in state.progress if p.log == self.id and p.partition == partition), 0)
         self._meaning.begin(state.definitions)
         self._begin_to_hide(partition, state)

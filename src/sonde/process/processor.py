@@ -166,7 +166,9 @@ class Processor:
 
     def _ready(self) -> tuple[Folding, Gatherer]:
         if self._folding is None or self._gatherer is None:
-            self._folding = folding = Folding(self._store.load(), self._identities, self._log.id, self._partition)
+            self._folding = folding = Folding(
+                self._store.load(self._partition), self._identities, self._log.id, self._partition
+            )
             self.position = folding.progress.offset
             self._gatherer = Gatherer(
                 self._log, self._partition, self._opener, self.position, clock=self._clock, turns=folding.turns

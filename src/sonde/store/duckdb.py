@@ -121,7 +121,7 @@ class DuckStore:
             hot_seconds=hot_seconds,
         )
 
-    def load(self) -> State:
+    def load(self, partition: int = 0) -> State:
         """See :meth:`sonde.ports.Store.load`."""
         with self._engine.snapshot() as cursor:
             return read_state(cursor)

@@ -55,7 +55,7 @@ class PlainStore:
         self.before: Callable[[Changes], None] = lambda _: None
         self.after: Callable[[Changes], None] = lambda _: None
 
-    def load(self) -> State:
+    def load(self, partition: int = 0) -> State:
         return State(
             progress=list(self.progress.values()),
             series=list(self.series.values()),

@@ -1,0 +1,61 @@
+"""Which partition of the log a thing goes to. What belongs together, and in order, goes to one.
+
+Part of the log's format: what is remembered of a stream or an identity is remembered in its partition. So the number of
+partitions of a log that is in use never changes.
+"""
+
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from sonde.entry import EntryKind, Lane
+from sonde.reading import Batch
+
+CONTROL: Final = 0
+"""The partition of all that concerns commands, of every control lane, and of what owners of rules find: it has one order."""
+
+
+def partition_of(name: str, partitions: int) -> int:
+    """The home of a node, or of a device whose readings come without a node."""
+    return zlib.crc32(name.encode()) % partitions
+
+
+def partition_of_lane(node: str, lane: int, partitions: int) -> int:
+    """Where the entries of a node's lane go."""
+    return CONTROL if lane == Lane.CONTROL else partition_of(node, partitions)
+
+
+def home_too(kind: int, lane: int) -> bool:
+    """Whether an entry of a control lane is needed in its node's home as well: a profile, by which readings are marked."""
+    return kind == EntryKind.PROFILE and lane == Lane.CONTROL
+
+
+def partitions_of(names: Iterable[str], partitions: int) -> npt.NDArray[np.int32]:
+    """:func:`partition_of` for each name."""
+    return np.array([partition_of(name, partitions) for name in names], np.int32)
+
+
+def split(batch: Batch, partitions: int) -> Mapping[int, Batch]:
+    """The readings of ``batch`` by the home of their device, each part in the order of the rows. All in one home: ``batch``
+    itself."""
+    column = batch.columns.column("device")
+    codes = column.indices.to_numpy()
+    used = np.zeros(len(column.dictionary), np.bool_)  # the dictionary may name devices of others too
+    used[codes] = True
+    names = np.flatnonzero(used)
+    homes = np.zeros(len(used), np.int32)
+    homes[names] = partitions_of(column.dictionary.take(names).to_pylist(), partitions)
+    found = np.unique(homes[names])
+    if len(found) <= 1:
+        return {int(found[0]) if len(found) else CONTROL: batch}
+    home = homes[codes]
+    order = np.argsort(home, kind="stable")
+    sorted_ = Batch(batch.columns.take(order))
+    starts = np.searchsorted(home[order], [*found.tolist(), partitions])
+    return {
+        number: sorted_.slice(int(start), int(end - start))
+        for number, start, end in zip(found.tolist(), starts[:-1], starts[1:], strict=True)
+    }
