@@ -20,6 +20,9 @@ GIVEN: Final[Mapping[str, str]] = {
     "log.encryption_key": GIVEN_KEY,
     "node.encryption_key": base64.urlsafe_b64encode(b"canary-key-of-the-node's-outbox!").decode(),
     "node.token": Token.make().text,
+    "store.password": "canary-password-of-the-database",
+    "kafka.sasl_password": "canary-password-of-the-broker",
+    "kafka.ssl_key": "-----BEGIN PRIVATE KEY-----canary-key-for-the-broker",
     "webhook.night.url": "http://127.0.0.1:9/canary-in-the-address-of-the-web-hook",
     "webhook.night.secret": "canary-that-signs-for-the-web-hook",
     "email.night.password": "canary-password-of-the-mail-server",
@@ -27,6 +30,8 @@ GIVEN: Final[Mapping[str, str]] = {
 """For every setting that is a secret, the one that the server is given. A new one needs a new line here; of an address it is
 what stands behind the last slash."""
 OPEN: Final[Mapping[str, str]] = {
+    "kafka.sasl_username": "night",
+    "kafka.ssl_cert": "-----BEGIN CERTIFICATE-----",
     "webhook.night.allow_private": "yes",
     "webhook.night.gather": "0s",
     "email.night.user": "night",

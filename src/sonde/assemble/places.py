@@ -4,9 +4,12 @@ from pathlib import Path
 
 from sonde.config import Settings
 from sonde.directory import DataDirectory
+from sonde.errors import Hold
 
 
 def log_path(directory: DataDirectory, settings: Settings) -> Path:
     """The folder of the log."""
+    if settings.topic is not None:
+        raise Hold("this log is a topic of Kafka, and this needs one in files")
     named = settings.log.url.removeprefix("file:").removeprefix("//")
     return Path(named) if named else directory.log

@@ -3,10 +3,12 @@
 ``load`` gives :class:`Loaded`: the :class:`Settings`, the origin of each value, warnings, and what is wrong.
 """
 
-from sonde.config.load import DEFAULT, Fault, Loaded, is_loopback, load
+from sonde.config.address import Topic
+from sonde.config.load import DEFAULT, Fault, Loaded, load
 from sonde.config.model import Settings
 from sonde.config.named import Rule, Sensor
 from sonde.config.outside import Email, Outside, Webhook
+from sonde.config.together import is_loopback
 from sonde.config.values import key_command, master_keys
 from sonde.config.write import Row, as_file, as_rows, as_tables, without_place_of_log, without_secrets
 
@@ -20,6 +22,7 @@ __all__ = [
     "Rule",
     "Sensor",
     "Settings",
+    "Topic",
     "Webhook",
     "as_file",
     "as_rows",

@@ -15,15 +15,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
 
-def key(
-    default: Any, text: str, *, older: Sequence[str] = (), example: str = "", later: bool = False, **bounds: Any
-) -> Any:
+def key(default: Any, text: str, *, older: Sequence[str] = (), example: str = "", **bounds: Any) -> Any:
     """A key: its default, what it means, and its bounds.
 
     ``older`` are names that other installations use for the same: ``section.key`` or an environment variable.
-    ``later`` marks what this version understands and cannot do yet.
     """
-    more = {"older": list(older), "example": example, "later": later}
+    more = {"older": list(older), "example": example}
     return Field(default, description=text, json_schema_extra=cast(Any, more), **bounds)
 
 
@@ -32,35 +29,34 @@ def older(info: FieldInfo) -> list[str]:
     return cast(list[str], _more(info)["older"])
 
 
-def is_later(info: FieldInfo) -> bool:
-    return bool(_more(info)["later"])
-
-
 def example(info: FieldInfo) -> str:
     """A value to show where the default is empty."""
     return str(_more(info)["example"])
 
 
 def is_secret(info: FieldInfo) -> bool:
+    """Whether it may hold what nobody is to see: it may then be in a file of its own, and is masked."""
     return isinstance(info.default, SecretStr)
 
 
 def value_text(info: FieldInfo, value: Any) -> str:
     """A value as it would stand in the file; a secret is masked."""
+    form = _form(info)
+    if form is not None:
+        return form.text(value)
     if isinstance(value, SecretStr):
         return "********" if value.get_secret_value() else ""
-    form = _form(info)
-    return form.text(value) if form else "" if value is None else str(value)
+    return "" if value is None else str(value)
 
 
 def kind_text(info: FieldInfo) -> str:
     """What a value has to be, bounds included, in words."""
-    if is_secret(info):
-        return "secret"
     form = _form(info)
+    if form is None and is_secret(info):
+        return "secret"
     choices = getattr(info.annotation, "__args__", None) if form is None else None
     if choices:
-        return " \\| ".join(str(choice) for choice in choices if choice is not type(None))
+        return " \\| ".join(str(choice) for choice in choices if choice)
     name = form.name if form else {int: "whole number", float: "number"}.get(cast(type, info.annotation), "text")
     return f"{name}{_bounds_text(info)}"
 

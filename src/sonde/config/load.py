@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import ip_address
+from itertools import starmap
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from sonde import __version__
 from sonde.config import older
-from sonde.config.key import Section, is_later, is_secret
+from sonde.config.key import Section, is_secret
 from sonde.config.model import NAMED, NAMED_CLASSES, Settings, default_sections, fields, section_class
 from sonde.config.named import KINDS
 from sonde.config.sections import SECTIONS
@@ -25,8 +25,8 @@ from sonde.config.sources import (
     read_secret,
     variable_of,
 )
+from sonde.config.together import worth_knowing, wrong
 from sonde.errors import Hold
-from sonde.moment import format_span
 
 DEFAULT: Final = "default"
 _OWN_VERSION: Final = tuple(int(number) for number in __version__.split("."))
@@ -94,6 +94,7 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None,
     for layer in layers:
         _take(layer, texts, spoken, loaded)
     _expand_old_sensor(texts, spoken, loaded)
+    _take_brokers_for_a_log(texts, spoken, loaded)
     _check_names(texts, spoken, loaded)
     if loaded.faults and said.version > _OWN_VERSION:
         newer = ".".join(map(str, said.version))
@@ -178,6 +179,16 @@ def _expand_old_sensor(texts: dict[str, dict[str, str]], spoken: dict[tuple[str,
             spoken[section, key] = spoken.get(("sensor", "rate" if key == "rate" else "name"), where)
 
 
+def _take_brokers_for_a_log(
+    texts: dict[str, dict[str, str]], spoken: dict[tuple[str, str], str], loaded: Loaded
+) -> None:
+    """Brokers alone say that the log is a topic, unless somebody says where it is."""
+    brokers, log = ("kafka", "bootstrap_servers"), ("log", "url")
+    if texts["kafka"].get("bootstrap_servers", "").strip() and log not in spoken:
+        texts["log"]["url"] = "kafka:"
+        loaded.origins[log], spoken[log] = loaded.origins[brokers], spoken[brokers]
+
+
 def _check_names(texts: Mapping[str, Mapping[str, str]], spoken: Mapping[tuple[str, str], str], loaded: Loaded) -> None:
     for section, keys in texts.items():
         kind = keys.get("kind", "").strip().lower() if section.startswith("sensor.") else ""
@@ -236,11 +247,10 @@ def _validate(texts: Mapping[str, Mapping[str, str]], spoken: Mapping[tuple[str,
             parts[section] = cls.model_validate(given)
         except ValidationError as error:
             loaded.faults.extend(_faults(error, section, cls, keys, spoken, loaded))
-    _refuse_later(parts, spoken, loaded)
     if not loaded.faults:
         settings = _assemble(parts)
-        _check_together(settings, spoken, loaded)
-        _check_windows(settings, spoken, loaded)
+        loaded.faults.extend(starmap(Fault, wrong(settings, spoken)))
+        loaded.warnings.extend(worth_knowing(settings, spoken))
         if not loaded.faults:
             loaded.settings = settings
 
@@ -260,21 +270,13 @@ def _faults(
             yield Fault(_section_place(where) or str(loaded.file or ""), f"[{section}] {message}")
             continue
         key = str(problem["loc"][0])
-        shown = "" if is_secret(cls.model_fields[key]) or key == "url" else f" = {keys.get(key, '').strip()}"
+        said = keys.get(key, "").strip()
+        shown = "" if is_secret(cls.model_fields[key]) or key == "url" or "\n" in said else f" = {said}"
         yield Fault(spoken.get((section, key), f"[{section}] {key}") + shown, message)
 
 
 def _section_place(where: str) -> str:
     return where.rsplit(": [", 1)[0] if ": [" in where else where
-
-
-def _refuse_later(parts: Mapping[str, Section], spoken: Mapping[tuple[str, str], str], loaded: Loaded) -> None:
-    for section, part in parts.items():
-        for key, info in type(part).model_fields.items():
-            if is_later(info) and getattr(part, key) != info.default:
-                loaded.faults.append(
-                    Fault(spoken[section, key], "this version runs embedded only, without Kafka; take it out")
-                )
 
 
 def _assemble(parts: Mapping[str, Any]) -> Settings:
@@ -284,36 +286,3 @@ def _assemble(parts: Mapping[str, Any]) -> Settings:
         if name:
             named[f"{prefix}s"][name] = part
     return Settings(**{**{s: parts[s] for s in SECTIONS}, **named})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is reachable from this machine only."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _check_windows(settings: Settings, spoken: Mapping[tuple[str, str], str], loaded: Loaded) -> None:
-    """The windows of a rule are made of those that are kept."""
-    kept = settings.process.windows
-    for name, rule in settings.rules.items():
-        if rule.window is not None and all(rule.window % width for width in kept):
-            widths = ", ".join(format_span(int(width)) for width in kept)
-            wrong = f"should be a multiple of a width that is kept: {widths} ([process] windows)"
-            loaded.faults.append(Fault(spoken.get((f"rule.{name}", "window"), f"[rule.{name}]"), f"window {wrong}"))
-
-
-def _check_together(settings: Settings, spoken: Mapping[tuple[str, str], str], loaded: Loaded) -> None:
-    host = settings.server.host
-    if is_loopback(host):
-        return
-    if settings.auth.anonymous_scopes:
-        loaded.faults.append(
-            Fault(
-                spoken["auth", "anonymous_scopes"],
-                f"is allowed on loopback only, and [server] host is {host}; take one of them out",
-            )
-        )
-    if spoken.get(("server", "host")) == "HOST":
-        loaded.warnings.append(f"HOST makes Sonde listen on {host}, beyond this machine")

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SecretStr
 from pydantic.fields import FieldInfo
 
+from sonde.config.address import Topic, topic_of, with_password
+from sonde.config.keeping import Kafka, Log, Store
 from sonde.config.key import Section
 from sonde.config.named import DEFAULT_RULES, DEFAULT_SENSORS, KINDS, Rule, Sensor
 from sonde.config.outside import Email, Webhook
-from sonde.config.sections import SECTIONS, Api, Auth, Kafka, Log, Node, Process, Retention, Server, Sink, Store, Tls
+from sonde.config.sections import SECTIONS, Api, Auth, Node, Process, Retention, Server, Sink, Tls
 
 
 class Settings(BaseModel):
@@ -32,6 +34,19 @@ class Settings(BaseModel):
     rules: Mapping[str, Rule]
     webhooks: Mapping[str, Webhook] = {}
     emails: Mapping[str, Email] = {}
+
+    @property
+    def topic(self) -> Topic | None:
+        """The topic that is the log; None where the log is in files."""
+        return topic_of(self.log.url, self.kafka.bootstrap_servers, self.kafka.topic)
+
+    @property
+    def database(self) -> SecretStr | None:
+        """The address of the PostgreSQL database that is the store, with its password; None where the store is DuckDB."""
+        url = self.store.url.get_secret_value()
+        if not url.startswith("postgresql:"):
+            return None
+        return SecretStr(with_password(url, self.store.password.get_secret_value()))
 
 
 NAMED: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = {

@@ -1,11 +1,12 @@
 """The sections of the configuration that are there once each."""
 
 from ipaddress import ip_network
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
+from sonde.config.keeping import Kafka, Log, Store
 from sonde.config.key import Section, key
 from sonde.config.values import Ages, Flag, Keys, MaybeCount, MaybeSize, MaybeSpan, Size, Span, Spans, Words
 
@@ -66,26 +67,6 @@ def _windows(widths: tuple[float, ...]) -> tuple[float, ...]:
     if not widths or len(set(widths)) != len(widths):
         raise ValueError("should name one width or more, each once")
     return tuple(sorted(widths))
-
-
-def _log_url(text: str) -> str:
-    return _embedded(text, "file:", "Kafka as the log")
-
-
-def _store_url(text: str) -> str:
-    url = _embedded(text, "duckdb:", "PostgreSQL as the store")
-    if url != "duckdb:":
-        raise ValueError("should be duckdb: alone; the embedded store lies in the data directory")
-    return url
-
-
-def _embedded(text: str, scheme: str, other: str) -> str:
-    """``text`` if it has the scheme of the embedded part; never quoted, since such an address may hold a password."""
-    if not text.startswith(scheme):
-        raise ValueError(
-            f"should begin with {scheme} since this version runs embedded only, without {other}; take it out"
-        )
-    return text
 
 
 class Server(Section):
@@ -185,36 +166,6 @@ class Sink(Section):
     future_limit: Span = key(_DAY, "How far ahead of this machine's clock a reading may be.", ge=0, le=366 * _DAY)
 
 
-class Log(Section):
-    """The log: the truth, encrypted."""
-
-    url: Annotated[str, AfterValidator(_log_url)] = key(
-        "file:",
-        "Where the log is. file: is the folder log of the data directory, file:/path another one.",
-    )
-    codec: Literal["aes-gcm", "fernet", "plain"] = key("aes-gcm", "How frames are sealed.")
-    encryption_key: Keys = key(
-        _NONE,
-        "Master key, 32 bytes in base64; several separated by commas: the first seals, all open. "
-        "command:… is a command that prints them. "
-        "Empty: keys.json in the data directory, made on the first start.",
-        older=("telemetry_sink_logging.encryption_key",),
-    )
-    segment: Size = key(64 << 20, "Size at which a new segment file begins.", ge=64 << 10, le=1 << 30)
-    reserve: Size = key(256 << 20, "Free disk space below which nothing more is taken in (503).", ge=0)
-
-
-class Store(Section):
-    """The store: what questions are answered from. It can be made again from the log."""
-
-    url: Annotated[str, AfterValidator(_store_url)] = key(
-        "duckdb:", "Where the store is. duckdb: is the folder store of the data directory.", older=("DATABASE_URL",)
-    )
-    memory: Size = key(200 << 20, "Memory that the database may use.", ge=64 << 20)
-    hot_readings: int = key(2_000_000, "Readings kept in the database before they are sealed into a part.", ge=1000)
-    hot_time: Span = key(600.0, "Time after which readings are sealed into a part.", ge=1, le=_DAY)
-
-
 class Process(Section):
     """What is made of the readings."""
 
@@ -305,22 +256,6 @@ class Api(Section):
     )
     sql_time: Span = key(10.0, "Time that one SQL question may take.", gt=0, le=3600)
     sql_rows: int = key(100_000, "Most rows of an answer in SQL.", ge=1, le=10_000_000)
-
-
-class Kafka(Section):
-    """Apache Kafka as the log. This version runs embedded only: these are understood, and refused when set."""
-
-    bootstrap_servers: str = key("", "Brokers.", older=("KAFKA_BOOTSTRAP_SERVERS",), later=True)
-    security_protocol: str = key("", "How to connect.", older=("KAFKA_SECURITY_PROTOCOL",), later=True)
-    sasl_mechanism: str = key("", "How to sign in.", older=("KAFKA_SASL_MECHANISM",), later=True)
-    sasl_username: str = key("", "User.", older=("KAFKA_SASL_USERNAME",), later=True)
-    sasl_password: SecretStr = key(_NONE, "Password.", older=("KAFKA_SASL_PASSWORD",), later=True)
-    ssl_ca: str = key("", "Certificates of the authority (PEM).", older=("KAFKA_SSL_CA",), later=True)
-    ssl_cert: str = key("", "Certificate of this client (PEM).", older=("KAFKA_SSL_CERT",), later=True)
-    ssl_key: SecretStr = key(_NONE, "Private key of this client (PEM).", older=("KAFKA_SSL_KEY",), later=True)
-    topic: str = key("telemetry.events", "Topic of the log.", older=("KAFKA_TOPIC",), later=True)
-    topic_dlq: str = key("telemetry.dlq", "Topic of what was set aside.", older=("KAFKA_TOPIC_DLQ",), later=True)
-    group_id: str = key("sonde", "Group of the processors.", older=("KAFKA_GROUP_ID",), later=True)
 
 
 SECTIONS: Final[dict[str, type[Section]]] = {

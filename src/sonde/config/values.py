@@ -35,6 +35,8 @@ _FLAGS: Final = {
     "0": False,
 }
 _STANDARD: Final = str.maketrans("-_", "+/")
+_BEGIN: Final = "-----BEGIN "
+_LINE_END: Final = "\\n"
 _NUMBER: Final = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 
 
@@ -135,6 +137,20 @@ def master_keys(secret: SecretStr) -> tuple[bytes, ...]:
     return tuple(found)
 
 
+def parse_pem(given: object) -> str:
+    """PEM as text, also with its line ends written as ``\\n``; or the name of a file, as it is."""
+    text = str(given).strip()
+    return f"{text.replace(_LINE_END, chr(10))}\n" if _BEGIN in text else text
+
+
+def _secret_pem(secret: SecretStr) -> SecretStr:
+    return SecretStr(parse_pem(secret.get_secret_value()))
+
+
+def _pem_text(text: str) -> str:
+    return "(PEM)" if _BEGIN in text else text
+
+
 def key_command(secret: SecretStr) -> str:
     """The command whose output is the keys, if the secret names one: ``command:…``; else empty."""
     text = secret.get_secret_value().strip()
@@ -225,4 +241,6 @@ Spans = Annotated[
     tuple[float, ...], BeforeValidator(_spans), Form("list of time spans", lambda v: ", ".join(map(span_text, v)))
 ]
 MaybeNumber = Annotated[float | None, BeforeValidator(_optional(_number)), _NUMBER_FORM]
+Pem = Annotated[str, BeforeValidator(parse_pem), Form("PEM, or a file", _pem_text)]
+SecretPem = Annotated[SecretStr, AfterValidator(_secret_pem)]
 Keys = Annotated[SecretStr, AfterValidator(_checked_keys)]
