@@ -17,7 +17,7 @@ from sonde.clock import SECOND, Micros
 from sonde.entry import Entry, EntryKind
 from sonde.errors import Invalid, Problem
 
-What = Literal["readings", "windows", "alerts"]
+What = Literal["readings", "windows", "alerts", "commands"]
 Why = Literal["age", "size", "disk"]
 _LATEST: Final = 7_258_118_400 * SECOND  # year 2200
 _DAY_SECONDS: Final = 86_400

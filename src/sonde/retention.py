@@ -23,6 +23,7 @@ class Policy:
     windows_bytes: int | None = None
     alerts: Micros | None = None
     alerts_most: int | None = None
+    commands: Micros | None = None
     log: Micros | None = None
     log_bytes: int | None = None
     audit: Micros | None = None
@@ -63,15 +64,16 @@ class Slowly:
 def old_floors(policy: Policy, now: Micros, floors: Mapping[str, Micros]) -> list[Floor]:
     """Floors to raise because of age. They rise in steps, so that the log does not fill with them: of an hour, or of a 24th of
     a shorter age."""
-    ages = [("readings", 0, policy.readings), ("alerts", 0, policy.alerts)]
+    ages: list[tuple[What, int, Micros | None]] = [("readings", 0, policy.readings), ("alerts", 0, policy.alerts)]
     ages += [("windows", width, age) for width, age in sorted(policy.windows.items())]
+    ages.append(("commands", 0, policy.commands))
     found: list[Floor] = []
     for what, width, age in ages:
         if age is None:
             continue
         step = min(_HOUR, max(SECOND, age // 24))
         before = (now - age) // step * step
-        floor = Floor(_what(what), before, width, "age")
+        floor = Floor(what, before, width, "age")
         if before > max(0, floors.get(floor.name, 0)):
             found.append(floor)
     return found
@@ -80,14 +82,15 @@ def old_floors(policy: Policy, now: Micros, floors: Mapping[str, Micros]) -> lis
 def large_floors(policy: Policy, held: Held) -> list[Floor]:
     """Floors to raise because of size: so that the oldest pieces go, until what is left fits."""
     found: list[Floor] = []
-    for content, limit in (("readings", policy.readings_bytes), ("windows", policy.windows_bytes)):
+    sizes: list[tuple[What, int | None]] = [("readings", policy.readings_bytes), ("windows", policy.windows_bytes)]
+    for content, limit in sizes:
         if limit is not None:
             pieces = [piece for piece in held.pieces if piece.content == content]
             found += _raised(content, _oldest(pieces, sum(p.bytes for p in pieces) - limit), held, "size")
     return found
 
 
-def shed_floors(what: str, held: Held, wanted: int) -> list[Floor]:
+def shed_floors(what: What, held: Held, wanted: int) -> list[Floor]:
     """Floors to raise so that ``wanted`` bytes of ``readings`` or ``windows`` go, the oldest first; none if there are none."""
     return _raised(what, _oldest([piece for piece in held.pieces if piece.content == what], wanted), held, "disk")
 
@@ -121,15 +124,11 @@ def _oldest(pieces: Sequence[Piece], wanted: int) -> list[Piece]:
     return chosen
 
 
-def _raised(what: str, pieces: Sequence[Piece], held: Held, why: Why) -> list[Floor]:
+def _raised(what: What, pieces: Sequence[Piece], held: Held, why: Why) -> list[Floor]:
     if not pieces:
         return []
     before = pieces[-1].last + 1
     lost = sum(piece.rows for piece in pieces) if what == "readings" else 0
     widths = sorted(held.widths) if what == "windows" else [0]
-    floors = [Floor(_what(what), before, width, why, lost) for width in widths]
+    floors = [Floor(what, before, width, why, lost) for width in widths]
     return [floor for floor in floors if before > held.floors.get(floor.name, 0)]
-
-
-def _what(word: str) -> What:
-    return "windows" if word == "windows" else "alerts" if word == "alerts" else "readings"

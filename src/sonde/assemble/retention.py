@@ -42,6 +42,7 @@ def policy_of(settings: Settings) -> Policy:
         windows_bytes=asked.windows_size,
         alerts=age(asked.alerts),
         alerts_most=asked.alerts_most,
+        commands=age(asked.commands),
         log=age(asked.log),
         log_bytes=asked.log_size,
         audit=age(asked.audit),

@@ -186,6 +186,9 @@ class Retention(Section):
     windows_size: MaybeSize = key(None, "Most bytes of sealed windows; then the oldest go.", ge=1 << 10)
     alerts: MaybeSpan = key(None, "Age at which alerts go, from when they were over. Empty: never.", ge=1)
     alerts_most: MaybeCount = key(None, "Most alerts that are over; then those over first go.", ge=1)
+    commands: MaybeSpan = key(
+        None, "Age at which commands and their steps go, once they are over. Empty: never.", ge=60
+    )
     log: MaybeSpan = key(None, "Age at which the log is cut, in whole segments below the newest checkpoints.", ge=1)
     log_size: MaybeSize = key(None, "Most bytes of the log; then it is cut so too.", ge=64 << 10)
     audit: MaybeSpan = key(None, "Age at which acts leave the audit trail. Empty: never.", ge=3600)

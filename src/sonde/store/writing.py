@@ -86,7 +86,9 @@ def write(cursor: Connection, changes: Changes, layout: Layout) -> None:
         _put(cursor, "insert into store.marks select * from changed", table_of(MARKS, changes.marks))
     _write_definitions(cursor, changes.definitions)
     _write_commands(cursor, changes.commands, changes.happened)
-    _expire_alerts(cursor, layout.hidden.raised(changes.definitions).floors.get("alerts"))
+    floors = layout.hidden.raised(changes.definitions).floors
+    _expire_alerts(cursor, floors.get("alerts"))
+    _expire_commands(cursor, floors.get("commands"))
     _forget_events(cursor, changes)
 
 
@@ -214,6 +216,13 @@ def _forget_events(cursor: Connection, changes: Changes) -> None:
 def _expire_alerts(cursor: Connection, floor: Micros | None) -> None:
     if floor is not None:
         cursor.execute(f"delete from store.alerts where state = 'resolved' and resolved_at < make_timestamptz({floor})")
+
+
+def _expire_commands(cursor: Connection, floor: Micros | None) -> None:
+    if floor is not None:
+        old = f"changed_at < make_timestamptz({floor}) and not ({NOT_OVER})"
+        cursor.execute(f"delete from store.happened where id in (select id from store.commands where {old})")
+        cursor.execute(f"delete from store.commands where {old}")
 
 
 def _write_alerts(cursor: Connection, changes: Changes) -> None:

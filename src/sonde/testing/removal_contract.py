@@ -8,10 +8,23 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from sonde.changes import Alert, Definition, Purge
+from sonde.changes import Alert, Definition, Happened, Purge
 from sonde.clock import DAY, SECOND, Micros
+from sonde.command import Command, State
 from sonde.ports import Store
-from sonde.question import Alerts, Devices, Heatmap, History, Kpis, Question, Sql, Totals, Trends
+from sonde.question import (
+    Alerts,
+    Commands,
+    CommandSteps,
+    Devices,
+    Heatmap,
+    History,
+    Kpis,
+    Question,
+    Sql,
+    Totals,
+    Trends,
+)
 from sonde.testing.store_contract import rows_of, tidy
 from sonde.testing.store_feed import START, Feed, Row, building, random_rows
 
@@ -96,6 +109,26 @@ class RemovalContract:
         store.commit(feed.step(definitions=[floor("alerts", START + DAY)], alerts=[late]))
         store.commit(feed.step(alerts=[msgspec.structs.replace(late, id="later still")]))
         assert {row["alert_id"] for row in rows_of(store, Alerts())} == {"open", "later"}
+
+    def test_commands_that_were_over_below_the_floor_go_with_their_steps(self, make: Callable[[], Store]) -> None:
+        store, feed = make(), Feed()
+        commands = [
+            Command(name, "d", "heat", {}, "ann", state, START, START + DAY, changed_at=at)
+            for name, state, at in (
+                ("old", State.SUCCEEDED, START + SECOND),
+                ("waits", State.QUEUED, START + SECOND),
+                ("later", State.FAILED, START + 2 * DAY),
+            )
+        ]
+        steps = [Happened(c.id, "d", "heat", "accepted", START) for c in commands]
+        store.commit(feed.step(commands=commands, happened=steps))
+        store.commit(feed.step(definitions=[floor("commands", START + DAY)]))
+        assert {row["id"] for row in rows_of(store, Commands())} == {"waits", "later"}
+        assert {id_: len(rows_of(store, CommandSteps(id_))) for id_ in ("old", "waits", "later")} == {
+            "old": 0,
+            "waits": 1,
+            "later": 1,
+        }
 
     @pytest.mark.parametrize("sealed", SEALED)
     @pytest.mark.parametrize(
