@@ -97,14 +97,20 @@ class TroubledLog:
 class Desk:
     """A sink and all that is around it."""
 
-    def __init__(self, log: Log | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, log: Log | None = None, limits: Limits | None = None, ticks: Callable[[], bool] = lambda: False
+    ) -> None:
         self.clock = HandClock()
         self.log = log or TroubledLog()
         self.metrics = Metrics()
         self.control = MemoryControl(self.clock)
         access = Access(self.control, self.clock, metrics=self.metrics)
         self.sink = Sink(
-            self.log, RING, Codec.AES_GCM, access, clock=self.clock, metrics=self.metrics, limits=limits or Limits()
+            *(self.log, RING, Codec.AES_GCM, access),
+            clock=self.clock,
+            metrics=self.metrics,
+            limits=limits or Limits(),
+            ticks=ticks,
         )
 
     @property
@@ -503,17 +509,6 @@ def test_recording_fails_when_the_log_does(desk: Desk) -> None:
         desk.sink.record_now([Entry(EntryKind.SETTINGS)])
     with pytest.raises(Retry):
         asyncio.run(desk.sink.record([Entry(EntryKind.SETTINGS)]))
-
-
-def test_a_source_keeps_to_its_partition() -> None:
-    desk = Desk(TroubledLog(4))
-    for i in range(12):
-        who = Credential("id", f"sender-{i % 6}", frozenset({"ingest"}))
-        telemetry(desk, body(i), who)
-    desk.sink.close()
-    where = [{e.source for f in desk.frames(p) for e in f.body.entries} for p in range(4)]
-    assert sum(map(len, where)) == 6
-    assert sum(bool(w) for w in where) > 1
 
 
 # -- nodes

@@ -1,6 +1,6 @@
 """The readings of one request in columns of Python values, on their way into one batch with those of its neighbours."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, TypeAlias
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from sonde.clock import Micros
 from sonde.reading import TIME, Batch, Value
+from sonde.routing import CONTROL, partition_of, split
 
 Texts: TypeAlias = Sequence[str] | pa.Array
 Moments: TypeAlias = list[Micros] | npt.NDArray[np.int64]
@@ -92,6 +93,15 @@ class Received:
         used = np.zeros(len(column.dictionary), np.bool_)  # the dictionary may name devices of other senders too
         used[column.indices.to_numpy()] = True
         return [name for name, is_used in zip(column.dictionary.to_pylist(), used, strict=True) if is_used]
+
+    def split(self, partitions: int) -> Mapping[int, Columns | Batch]:
+        """The readings by the home of their device; all in one home, by far the most often: as they are."""
+        if partitions == 1:
+            return {CONTROL: self.readings}
+        homes = {partition_of(device, partitions) for device in self.devices()}
+        if len(homes) == 1:
+            return {homes.pop(): self.readings}
+        return split(self.readings if isinstance(self.readings, Batch) else self.readings.batch(), partitions)
 
 
 def merge(readings: Iterable[Columns | Batch]) -> Batch:

@@ -20,6 +20,7 @@ from sonde.sink.columns import merge
 from sonde.sink.deposit import Deposit, settle
 from sonde.sink.limits import Limits
 from sonde.sink.refusals import Refusals
+from sonde.sink.waiting import Waiting
 
 COUNTERS_EVERY: Final = 10.0  # seconds between two entries with what was refused
 TICK_EVERY: Final = 1.0  # seconds without a frame, after which there is a tick if a rule waits
@@ -40,6 +41,7 @@ class Committer:
         clock: Clock,
         limits: Limits,
         metrics: Metrics,
+        waiting: Waiting,
         refusals: Refusals | None = None,
         ticks: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -56,32 +58,20 @@ class Committer:
         self._unwritten: Deposit | None = None
         self._counted = self._written = clock.monotonic()
         self._queue: deque[Deposit] = deque()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._waiting = waiting
         self._wake = threading.Event()
         self._open = True
         self._log_time: Micros = 0
+        self._end = 0  # of the partition, as far as this one knows
         self._end_session()
         self._thread = threading.Thread(target=self._run, name=f"sonde-commit-{partition}", daemon=True)
         self._thread.start()
 
     def offer(self, deposit: Deposit, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Put ``deposit`` in the queue; its answer comes when it is durable. :class:`Retry` if the queue is full, or
-        nothing more is taken. Called from ``loop``, it is committed after this turn of it, together with all else that
-        the turn brings: fewer frames, and fewer hand-overs of the interpreter's lock."""
-        deposit.since = self._clock.monotonic()
-        with self._lock:
-            if not self._open:
-                raise Retry("the sink is shutting down", hint="Send again", after=1.0)
-            full = self._bytes + deposit.bytes > self._limits.waiting_bytes and self._queue
-            if full or len(self._queue) >= self._limits.waiting_requests:
-                raise Retry("too much waits for the disk", hint="Send again after Retry-After", after=1.0)
-            self._queue.append(deposit)
-            self._bytes += deposit.bytes
-        if loop is not None:
-            loop.call_soon(self._wake.set)
-        else:
-            self._wake.set()
+        """Put ``deposit`` in the queue; its answer comes when it is durable. :class:`Retry` if too much waits, or nothing
+        more is taken. Called from ``loop``, it is committed after this turn of it, together with all else that the turn
+        brings: fewer frames, and fewer hand-overs of the interpreter's lock."""
+        offer_together(((self, deposit),), loop)
 
     @property
     def key(self) -> str:
@@ -94,7 +84,7 @@ class Committer:
 
     def stop(self) -> None:
         """Take nothing more; what was taken is still written."""
-        with self._lock:
+        with self._waiting.lock:
             self._open = False
         self._wake.set()
 
@@ -123,14 +113,14 @@ class Committer:
         """What shares the next frame: at least one if any waits, and not more than a frame should hold."""
         group: list[Deposit] = []
         readings = size = 0
-        with self._lock:
+        with self._waiting.lock:
             while self._queue:
                 readings += self._queue[0].readings
                 size += self._queue[0].bytes
                 if group and (readings > self._limits.group_readings or size > self._limits.group_bytes):
                     break
                 group.append(self._queue.popleft())
-            self._bytes -= sum(d.bytes for d in group)
+            self._waiting.release(group)
             if not self._queue and self._open:
                 self._wake.clear()
         return group
@@ -157,6 +147,7 @@ class Committer:
             self._end_session()
             settle(group, outcome)
             return False
+        self._end = outcome + 1
         self._account(group, frame)
         settle(group, outcome)
         return True
@@ -168,10 +159,23 @@ class Committer:
         return self._sealer.seal(Body(entries, merge(parts) if parts else None), self._log_time)
 
     def _tick(self) -> None:
-        """Let log time go on, if somebody waits for that and nothing else does it."""
+        """Let log time go on, if somebody waits for that and nothing else does it, be it another sink."""
         now = self._clock.monotonic()
-        if now - self._written >= TICK_EVERY and self._ticks():
+        if now - self._written < TICK_EVERY or not self._ticks():
+            return
+        if self._moved():
+            self._written = now
+        else:
             self._commit([Deposit(lambda: [Entry(EntryKind.TICK)], since=now)])
+
+    def _moved(self) -> bool:
+        """Whether somebody else has written to the partition since this was last asked."""
+        before = self._end
+        try:
+            self._end = max(before, self._log.ends().get(self._partition, (0, 0))[1])
+        except SondeError:  # what keeps it from telling keeps a tick away as well, and is said there
+            return False
+        return self._end > before
 
     def _account(self, group: Sequence[Deposit], frame: bytes) -> None:
         self.last_durable = self._clock.now()
@@ -202,6 +206,7 @@ class Committer:
     def _new_session(self) -> Sealer:
         """A session that names the last frame of the log; times go on from there, however the clock jumps."""
         first, end = self._log.ends().get(self._partition, (0, 0))
+        self._end = max(self._end, end)
         previous = NO_TAG
         if end > first:
             frame = self._log.read(self._partition, end - 1, 1)[0].frame
@@ -220,6 +225,23 @@ class Committer:
             self._unwritten = Deposit(lambda: entries, since=self._counted)
         if self._unwritten is not None and self._commit([self._unwritten]):
             self._unwritten = None
+
+
+def offer_together(offers: Sequence[tuple[Committer, Deposit]], loop: asyncio.AbstractEventLoop | None = None) -> None:
+    """The same for deposits in several partitions of one sink: all of them are put in their queues, or none is."""
+    waiting = offers[0][0]._waiting
+    with waiting.lock:
+        if not all(committer._open for committer, _ in offers):
+            raise Retry("the sink is shutting down", hint="Send again", after=1.0)
+        waiting.admit([deposit for _, deposit in offers])
+        for committer, deposit in offers:
+            deposit.since = committer._clock.monotonic()
+            committer._queue.append(deposit)
+    for committer, _ in offers:
+        if loop is not None:
+            loop.call_soon(committer._wake.set)
+        else:
+            committer._wake.set()
 
 
 def _after(error: SondeError) -> float | None:

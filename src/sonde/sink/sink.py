@@ -2,27 +2,29 @@
 
 import asyncio
 import concurrent.futures
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
 from sonde.access import Access, may_write
 from sonde.clock import Clock, Micros
-from sonde.entry import Entry, EntryKind
+from sonde.entry import Entry
 from sonde.errors import Forbidden, Reject, Retry, SondeError
 from sonde.frame import Codec
 from sonde.keyring import Keys
 from sonde.metrics import Metrics
 from sonde.ports import Credential, Log, Outgoing, StreamId, Telemetry
+from sonde.routing import CONTROL, partition_of_lane
 from sonde.sink import forms, identity, streams
 from sonde.sink.admission import Admission
+from sonde.sink.asked import Asked, Parts
 from sonde.sink.columns import Received
-from sonde.sink.commit import Committer
+from sonde.sink.commit import Committer, offer_together
 from sonde.sink.deposit import Deposit
 from sonde.sink.limits import Limits
 from sonde.sink.patience import Patience
 from sonde.sink.refusals import Refusals, reason_of
+from sonde.sink.waiting import Waiting
 
 _LIMITS: Final = Limits()
 _HEAVY: Final = 512 << 10  # bodies from so many bytes on are read in a thread, so that small ones need not wait
@@ -34,7 +36,9 @@ _T = TypeVar("_T")
 class Sink:
     """Ports ``Intake`` and ``Journal`` in front of a log.
 
-    ``telemetry`` and ``uplink`` return when what they took is durable. Entries of one source always go to one partition.
+    ``telemetry`` and ``uplink`` return when what they took is durable, in every partition that it goes to
+    (:mod:`sonde.routing`). If that fails for one of them the whole request is an error, and other partitions may have
+    their part: sent again, what has an identity is recognised there.
     While ``ticks`` says so, log time goes on though nothing comes. ``stop`` takes nothing more in; ``close`` also finishes
     what was taken, and must be called.
     """
@@ -59,7 +63,8 @@ class Sink:
         self._streams = streams.Streams()
         self._patience = Patience(limits.waiting_seconds)
         self._readers = concurrent.futures.ThreadPoolExecutor(_WORKERS, thread_name_prefix="sonde-read")
-        partitions = sorted(log.ends()) or [0]
+        partitions = sorted(log.ends()) or [CONTROL]
+        waiting = Waiting(limits)
         self._committers = {
             number: Committer(
                 log,
@@ -69,6 +74,7 @@ class Sink:
                 clock=clock,
                 limits=limits,
                 metrics=metrics,
+                waiting=waiting,
                 refusals=self._refusals if number == partitions[0] else None,
                 ticks=ticks,
             )
@@ -98,7 +104,7 @@ class Sink:
         now = self._clock.now()
         readings = 0
         try:
-            received, body = await self._read(request, now)
+            received, body, parts = await self._read(request, now)
             readings = len(received)
             if request.idempotency_key:
                 identity.check_key(request.idempotency_key)
@@ -107,8 +113,8 @@ class Sink:
         except SondeError as error:
             self._refuse(who, error, readings)
             raise
-        entry = partial(_entry, who, request.idempotency_key, body, received)
-        await self._deposit(who.name, Deposit(entry, (received.readings,), len(body), readings, received.form))
+        asked = Asked(who, request.idempotency_key, body, received)
+        await self._deposit([(self._in_order[number], asked.deposit(part)) for number, part in parts.items()])
         return readings
 
     async def uplink(self, who: Credential, stream: StreamId, confirmed: int, entries: Sequence[Outgoing]) -> int:
@@ -121,8 +127,7 @@ class Sink:
         except SondeError as error:  # the node keeps count of its own readings, so only the metric counts them here
             self._metrics.refused.labels(reason_of(error)).inc()
             raise
-        rows = sum(map(len, checked.parts))
-        await self._deposit(who.node, Deposit(lambda: checked.entries, checked.parts, size, rows, "uplink"))
+        await self._deposit(self._of_node(who.node, stream.lane, checked, size))
         self._streams.durable(who.node, stream, checked.until)
         return checked.until
 
@@ -160,11 +165,15 @@ class Sink:
         for committer in self._committers.values():
             committer.close()
 
-    async def _read(self, request: Telemetry, now: Micros) -> tuple[Received, bytes]:
+    async def _read(self, request: Telemetry, now: Micros) -> tuple[Received, bytes, Parts]:
         size = len(request.body)
         if size >= _HEAVY or (request.content_encoding and size >= _HEAVY_COMPRESSED):
-            return await self._in_thread(partial(forms.read, request, now, self._limits))
-        return forms.read(request, now, self._limits)
+            return await self._in_thread(partial(self._understand, request, now))
+        return self._understand(request, now)
+
+    def _understand(self, request: Telemetry, now: Micros) -> tuple[Received, bytes, Parts]:
+        received, body = forms.read(request, now, self._limits)
+        return received, body, received.split(len(self._in_order))
 
     def _in_thread(self, work: "partial[_T]") -> Awaitable[_T]:
         try:
@@ -172,16 +181,30 @@ class Sink:
         except RuntimeError:
             raise Retry("the sink is shutting down", hint="Send again", after=1.0) from None
 
-    async def _deposit(self, source: str, deposit: Deposit) -> None:
+    async def _deposit(self, offers: Sequence[tuple[Committer, Deposit]]) -> None:
+        """Return when all of them are durable; an error says nothing of any."""
         loop = asyncio.get_running_loop()
-        deposit.answer = answer = loop.create_future()
-        self._committer_of(source).offer(deposit, loop)
-        self._patience.add(answer, loop)
-        await answer
+        answers = []
+        for _, deposit in offers:
+            deposit.answer = answer = loop.create_future()
+            answers.append(answer)
+        offer_together(offers, loop)
+        for answer in answers:
+            self._patience.add(answer, loop)
+        if len(answers) == 1:
+            await answers[0]
+        else:
+            await asyncio.gather(*answers)
 
-    def _committer_of(self, source: str) -> Committer:
-        committers = self._in_order
-        return committers[zlib.crc32(source.encode()) % len(committers)] if len(committers) > 1 else committers[0]
+    def _of_node(self, node: str, lane: int, checked: streams.Checked, size: int) -> list[tuple[Committer, Deposit]]:
+        """The entries of a lane, for its partition; and profiles for those by which readings are marked elsewhere."""
+        count = len(self._in_order)
+        mine = partition_of_lane(node, lane, count)
+        rows = sum(map(len, checked.parts))
+        offers = [(self._in_order[mine], Deposit(lambda: checked.entries, checked.parts, size, rows, "uplink"))]
+        for number, copies in streams.copies(node, checked.entries, count).items():
+            offers.append((self._in_order[number], Deposit(partial(list, copies))))
+        return offers
 
     def _chosen(self, partition: int | None) -> Mapping[int, Committer]:
         return self._committers if partition is None else {partition: self._committers[partition]}
@@ -200,10 +223,3 @@ def _check_devices(who: Credential, received: Received) -> None:
                 f"the token {who.name!r} may not write the device {device!r}",
                 hint=f"It may write {', '.join(who.devices)}; make another: sonde token create NAME --device PATTERN",
             )
-
-
-def _entry(who: Credential, idempotency_key: str, body: bytes, received: Received) -> tuple[Entry]:
-    digest = identity.body_digest(body)
-    key = identity.request_key(who, idempotency_key, digest, timed=received.timed, identified=received.identified)
-    entry = Entry(kind=EntryKind.READINGS, source=who.name, rows=len(received), digest=digest, key=key)
-    return (entry,)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from sonde.errors import Conflict, Forbidden, Invalid, Problem, Reject
 from sonde.ports import Credential, Outgoing, StreamId
 from sonde.profile import Profile
 from sonde.reading import Batch, decode
+from sonde.routing import CONTROL, home_too, partition_of
 from sonde.sink import batches, names
 from sonde.sink.limits import Limits
 from sonde.template import faults
@@ -109,6 +110,24 @@ def check_entries(
         )
         checked.until = outgoing.until
     return checked
+
+
+def copies(node: str, entries: Sequence[Entry], partitions: int) -> Mapping[int, Sequence[Entry]]:
+    """The profiles in a control lane, once more for the other partitions in which readings of their devices come: the node's
+    home, and that of the device, for those who send for it without the node. They are known again when they come again."""
+    found: dict[int, list[Entry]] = {}
+    for entry in entries if partitions > 1 else ():
+        if home_too(entry.kind, entry.lane):
+            homes = {partition_of(name, partitions) for name in (node, entry.payload["device"])}
+            copy = msgspec.structs.replace(entry, key=_copy_key(entry), epoch="", seq=0, count=0)
+            for number in homes - {CONTROL}:
+                found.setdefault(number, []).append(copy)
+    return found
+
+
+def _copy_key(entry: Entry) -> bytes:
+    named = msgspec.msgpack.encode([entry.source, entry.epoch, entry.lane, entry.seq, entry.digest])
+    return hashlib.sha256(b"sonde copy\0" + named).digest()[:_DIGEST_BYTES]
 
 
 def _check_digest(index: int, outgoing: Outgoing) -> None:
