@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from sonde.clock import SECOND, Micros
 from sonde.ports import Held, Piece
 from sonde.removal import Floor, What, Why
 
+Shed = Literal["log", "readings", "windows"]
 _HOUR: Final = 3600 * SECOND
 _TIMES: Final = 10  # how much faster than it passes time may be made up for
 
@@ -29,7 +30,7 @@ class Policy:
     audit: Micros | None = None
     warn_below: int = 0
     shed_below: int = 0
-    shed: Sequence[str] = ("log",)
+    shed: Sequence[Shed] = ("log",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 import structlog
 
@@ -18,7 +18,7 @@ from sonde.moment import format_time
 from sonde.ports import AuditTrail, Held
 from sonde.question import Sql
 from sonde.removal import Floor
-from sonde.retention import Policy, Segment, Slowly, cuts, large_floors, old_floors, shed_floors
+from sonde.retention import Policy, Segment, Shed, Slowly, cuts, large_floors, old_floors, shed_floors
 from sonde.store.duckdb import DuckStore
 
 _events = structlog.get_logger()
@@ -48,7 +48,7 @@ def policy_of(settings: Settings) -> Policy:
         audit=age(asked.audit),
         warn_below=4 * reserve if asked.warn_below is None else asked.warn_below,
         shed_below=2 * reserve if asked.shed_below is None else asked.shed_below,
-        shed=asked.shed,
+        shed=cast("Sequence[Shed]", asked.shed),
     )
 
 
