@@ -49,6 +49,9 @@ class Metrics:
         self.duplicate = counter("processor_duplicate_readings_total", "Readings dropped because they were there")
         self.late = counter("processor_late_readings_total", "Readings older than the newest of their series")
         self.set_aside = counter("processor_set_aside_readings_total", "Readings set aside", "reason")
+        self.dead_letters = counter(
+            "processor_dead_letters_total", "Records that could not be read, put away", "reason"
+        )
         self.lag_frames = gauge("processor_lag_frames", "Frames in the log that are not stored yet")
         self.lag_seconds = gauge("processor_lag_seconds", "Age of the oldest frame that is not stored yet")
         self.step_seconds = histogram("processor_step_seconds", "One step of the processor: read, fold, commit")

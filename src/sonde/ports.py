@@ -15,7 +15,7 @@ from sonde.audit import Act
 from sonde.changes import Changes, Series, State, Step
 from sonde.clock import Micros
 from sonde.command import Poll, Tasks
-from sonde.entry import Entry
+from sonde.entry import Body, Entry
 from sonde.fresh import Fresh
 from sonde.notice import Message, Notice
 from sonde.profile import Profile
@@ -256,10 +256,15 @@ class Telemetry:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A frame in a log."""
+    """A frame in a log, or what another program wrote there. ``time`` is when the log says that it came; 0: it says nothing."""
 
     offset: int
     frame: bytes
+    time: Micros = 0
+
+
+ReadEvents = Callable[[bytes, Micros], Body]
+"""What another program wrote into the log, and when it came, as a body; :class:`sonde.errors.Reject` if it means nothing."""
 
 
 class Log(Protocol):
@@ -287,6 +292,46 @@ class Log(Protocol):
 
     def cut(self, partition: int, below: int) -> None:
         """Frames below an offset are no longer needed; whole segments of them go."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A frame of a log, or what another program wrote there, that could not be read: where it stood, why, when it was
+    noticed."""
+
+    partition: int
+    offset: int
+    reason: str  # poison | damaged
+    why: str
+    noticed: Micros
+    frame: bytes
+
+    @property
+    def name(self) -> str:
+        """What people call it by: ``PARTITION:OFFSET``."""
+        return f"{self.partition}:{self.offset}"
+
+
+class DeadLetters(Protocol):
+    """Keeps what a processor could not read, beside one log, until somebody has mended what was wrong.
+
+    ``put`` comes before the processor passes over; after a crash in between it comes again, and is the same letter: partition
+    and offset name it. One that was taken back never comes again under that name.
+    """
+
+    def put(self, letter: DeadLetter) -> None:
+        """Keep ``letter``, durably. :class:`Retry` if that cannot be now: then nothing may be passed over."""
+        ...
+
+    def letters(self, limit: int) -> Sequence[DeadLetter]:
+        """The letters that wait, those that were put first come first, each once."""
+        ...
+
+    def take_back(self, letter: DeadLetter) -> int:
+        """Append its frame to its partition of the log again, then let go of the letter; the offset. After a crash in
+        between it can be taken back again: what is read twice is stored once. :class:`Retry`."""
         ...
 
     def close(self) -> None: ...

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from sonde.clock import Micros
 from sonde.errors import NotFound, Retry
 from sonde.log.batch import check_frames
 from sonde.ports import Record
@@ -21,11 +22,22 @@ class MemoryLog:
         self._changed = threading.Condition()
         self._frames: dict[int, list[bytes]] = {number: [] for number in range(partitions)}
         self._firsts = dict.fromkeys(range(partitions), 0)
+        self._times: dict[tuple[int, int], Micros] = {}  # of what other programs wrote, by partition and offset
         self._left = limit_bytes
         self._closed = False
 
     def append(self, partition: int, frames: Sequence[bytes]) -> int:
         check_frames(frames)
+        return self._append(partition, frames)
+
+    def write(self, partition: int, record: bytes, time: Micros = 0) -> int:
+        """What another program does that writes into a log: anything may stand there, and came at a moment."""
+        with self._changed:
+            offset = self._append(partition, [record])
+            self._times[partition, offset] = time
+            return offset
+
+    def _append(self, partition: int, frames: Sequence[bytes]) -> int:
         size = sum(map(len, frames))
         with self._changed:
             kept = self._of(partition)
@@ -50,7 +62,10 @@ class MemoryLog:
                         f"offset {offset} is no longer in the log", hint=f"It is kept from offset {first} on"
                     )
                 if offset < first + len(kept):
-                    return _up_to(kept, offset, first, limit_bytes)
+                    return [
+                        Record(at, frame, self._times.get((partition, at), 0))
+                        for at, frame in _up_to(kept, offset, first, limit_bytes)
+                    ]
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
@@ -82,12 +97,12 @@ class MemoryLog:
         return self._frames[partition]
 
 
-def _up_to(kept: Sequence[bytes], offset: int, first: int, limit_bytes: int) -> list[Record]:
-    records: list[Record] = []
+def _up_to(kept: Sequence[bytes], offset: int, first: int, limit_bytes: int) -> list[tuple[int, bytes]]:
+    records: list[tuple[int, bytes]] = []
     size = 0
     for i in range(offset - first, len(kept)):
         size += len(kept[i])
         if records and size > limit_bytes:
             break
-        records.append(Record(first + i, kept[i]))
+        records.append((first + i, kept[i]))
     return records

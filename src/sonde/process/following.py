@@ -12,9 +12,9 @@ import structlog
 from sonde.changes import Series, State
 from sonde.clock import Clock, Micros, SystemClock
 from sonde.errors import Damaged, Hold, NewerFormat, NotFound, Retry
-from sonde.frame import Opener, read_header
+from sonde.frame import MAGIC, Opener, read_header
 from sonde.fresh import Fresh
-from sonde.ports import Identities, Log, Store
+from sonde.ports import Identities, Log, ReadEvents, Store
 from sonde.process.ahead import Ahead
 from sonde.process.dedupe import Dedupe
 from sonde.process.gather import Gatherer, Opened, Unread
@@ -46,7 +46,9 @@ class Following:
         *,
         stored: Callable[[], int],
         clock: Clock | None = None,
+        events: ReadEvents | None = None,
     ) -> None:
+        self._events = events
         self._log = log
         self._store = store
         self._identities = identities
@@ -100,6 +102,8 @@ class Following:
     def _is_before(self, partition: int, offset: int, log_time: Micros) -> bool:
         try:
             (record, *_) = self._log.read(partition, offset, 1)
+            if self._events is not None and not record.frame.startswith(MAGIC):
+                return record.time < log_time
             return read_header(record.frame).log_time < log_time
         except NotFound:  # cut meanwhile
             return True
@@ -152,7 +156,14 @@ class Following:
     def _gatherer(self, partition: int, offset: int, limit_bytes: int | None = None) -> Gatherer:
         limit = {} if limit_bytes is None else {"read_bytes": limit_bytes}
         return Gatherer(
-            self._log, partition, self._opener, offset, clock=self._clock, turns=lambda frame, turned: False, **limit
+            self._log,
+            partition,
+            self._opener,
+            offset,
+            clock=self._clock,
+            turns=lambda frame, turned: False,
+            events=self._events,
+            **limit,
         )
 
     def _fresh(self, partition: int, frame: Opened, dedupe: Dedupe) -> Fresh:

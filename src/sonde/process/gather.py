@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from sonde.clock import Clock
+from sonde.codec import Codec
 from sonde.entry import Body, EntryKind
-from sonde.errors import Damaged, Invalid, KeyRetired, NewerFormat, SondeError
-from sonde.frame import Header, Opener, read_header
-from sonde.ports import Log, Record
+from sonde.errors import Damaged, Invalid, KeyRetired, NewerFormat, Reject, SondeError
+from sonde.frame import MAGIC, NO_TAG, Header, Opener, read_header
+from sonde.ports import Log, ReadEvents, Record
 
 _READ_BYTES: Final = 4 << 20  # of sealed frames a read, about 400,000 readings
 _BODY_BYTES: Final = 256 << 20  # of opened frames a micro-batch
@@ -35,13 +36,15 @@ class Unread:
     readings: int  # as far as is known
     reason: str  # poison | damaged | retired
     why: str
+    record: Record | None = None  # what it is, if it is one record that may mean something once a mistake is mended
 
 
 class Gatherer:
     """Opens the frames of one partition in order.
 
     ``turns`` says whether a frame, perhaps after another that does, changes what the readings after it mean: it never
-    shares a micro-batch with readings that came before it. ``read_bytes`` of sealed frames are read at once.
+    shares a micro-batch with readings that came before it. ``read_bytes`` of sealed frames are read at once. ``events``
+    reads what other programs wrote into the log; without it, such a record means nothing.
     """
 
     def __init__(
@@ -54,7 +57,9 @@ class Gatherer:
         clock: Clock,
         turns: Callable[[Opened, bool], bool],
         read_bytes: int = _READ_BYTES,
+        events: ReadEvents | None = None,
     ) -> None:
+        self._events = events
         self._read_bytes = read_bytes
         self._log = log
         self._partition = partition
@@ -132,6 +137,8 @@ class Gatherer:
 
     def _open(self, record: Record) -> Opened | Unread:
         """The frame in ``record``, or what is known of it if it can never mean anything."""
+        if self._events is not None and not record.frame.startswith(MAGIC):
+            return self._open_events(record, self._events)
         name = f"partition {self._partition} of the log, frame {record.offset}"
         try:
             frame = self._opener.open(record.frame, file=name)
@@ -153,9 +160,17 @@ class Gatherer:
             self._proved.append(frame.header.session)
         return Opened(record.offset, frame.header, frame.body)
 
+    def _open_events(self, record: Record, events: ReadEvents) -> Opened | Unread:
+        """What another program wrote into the log."""
+        try:
+            body = events(record.frame, record.time)
+        except Reject as error:
+            return self._unread(record, "poison", f"neither a frame nor events: {error}")
+        return Opened(record.offset, _header_of(record, body), body)
+
     def _unread(self, record: Record, reason: str, why: str) -> Unread:
         header = _header(record)
-        return Unread(record.offset, record.offset + 1, header.readings if header else 0, reason, why)
+        return Unread(record.offset, record.offset + 1, header.readings if header else 0, reason, why, record)
 
     def _retired(self, error: KeyRetired) -> Unread:
         """All frames at hand, from the first on, whose key was given up: they may be very many, and are passed over at once."""
@@ -183,6 +198,23 @@ class Gatherer:
             self._proved.append(header.session)
             return True
         return False
+
+
+def _header_of(record: Record, body: Body) -> Header:
+    """What a header would say of events that were never sealed."""
+    return Header(
+        codec=Codec.PLAIN,
+        entries=len(body.entries),
+        readings=body.readings,
+        log_time=record.time,
+        number=0,
+        session=b"",
+        previous=NO_TAG,
+        key="",
+        wrapped=b"",
+        length=len(record.frame),
+        checksum=0,
+    )
 
 
 def _header(record: Record) -> Header | None:

@@ -13,7 +13,7 @@ from sonde.clock import DAY, SECOND, Clock, SystemClock
 from sonde.errors import Conflict, Hold, NotFound, Retry
 from sonde.frame import Opener
 from sonde.metrics import Metrics
-from sonde.ports import Identities, Log, Onlooker, Store
+from sonde.ports import DeadLetter, DeadLetters, Identities, Log, Onlooker, ReadEvents, Store
 from sonde.process.folding import Folding
 from sonde.process.gather import Gatherer, Opened, Unread
 
@@ -41,7 +41,8 @@ class Processor:
 
     A step gathers frames until ``linger`` seconds after the commit before, or ``max_readings``; after a pause it commits
     what comes at once. Whatever fails, the store stays whole, nothing is skipped, and the next step begins where the store
-    stands.
+    stands. ``events`` reads what other programs wrote into the log; a record that means nothing goes to ``dead_letters``
+    before it is passed over.
     """
 
     def __init__(
@@ -59,7 +60,11 @@ class Processor:
         onlookers: Sequence[Onlooker] = (),
         dedupe_days: float = 7.0,
         dedupe_max: int = 1_000_000,
+        events: ReadEvents | None = None,
+        dead_letters: DeadLetters | None = None,
     ) -> None:
+        self._events = events
+        self._dead_letters = dead_letters
         self._log = log
         self._store = store
         self._identities = identities
@@ -144,7 +149,11 @@ class Processor:
             self._measure_lag()
             return False
         started = self._clock.monotonic()
-        changes = folding.pass_over(gathered) if isinstance(gathered, Unread) else folding.fold(gathered)
+        if isinstance(gathered, Unread):
+            self._keep(gathered)
+            changes = folding.pass_over(gathered)
+        else:
+            changes = folding.fold(gathered)
         try:
             self._store.commit(changes)
         except Conflict:
@@ -156,6 +165,17 @@ class Processor:
         self._measure(changes, gathered, self._committed - started)
         self._tell_onlookers(folding.step(changes))
         return True
+
+    def _keep(self, unread: Unread) -> None:
+        """Put away what is about to be passed over: after a crash between this and the commit, it is put away again."""
+        record = unread.record
+        if record is None or self._dead_letters is None:
+            return
+        letter = DeadLetter(
+            self._partition, record.offset, unread.reason, unread.why, self._clock.now(), bytes(record.frame)
+        )
+        self._dead_letters.put(letter)
+        self._metrics.dead_letters.labels(unread.reason).inc()
 
     def _tell_onlookers(self, step: Step) -> None:
         for onlooker in self._onlookers:
@@ -171,7 +191,13 @@ class Processor:
             )
             self.position = folding.progress.offset
             self._gatherer = Gatherer(
-                self._log, self._partition, self._opener, self.position, clock=self._clock, turns=folding.turns
+                self._log,
+                self._partition,
+                self._opener,
+                self.position,
+                clock=self._clock,
+                turns=folding.turns,
+                events=self._events,
             )
         return self._folding, self._gatherer
 
