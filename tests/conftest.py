@@ -3,6 +3,8 @@
 import atexit
 import os
 
+pytest_plugins = ["tests.servers.kafka"]
+
 
 def _say_nothing_more() -> None:
     """DuckDB complains on standard error, once the interpreter is half gone, of its own constants: not of a test."""
