@@ -337,6 +337,23 @@ class DeadLetters(Protocol):
     def close(self) -> None: ...
 
 
+class Membership(Protocol):
+    """A place among the processors that share the partitions of a log out.
+
+    It only says who should do the work. What protects it is the store, which takes a step from where it stands and from
+    nowhere else: for a while two may think that a partition is theirs.
+    """
+
+    def partitions(self) -> frozenset[int]:
+        """The partitions that are this one's now; maybe none. Called often, at least every few seconds: whoever does not is
+        taken for gone, and the others get what it had. :class:`Retry` when nobody can say."""
+        ...
+
+    def close(self) -> None:
+        """Leave: the others get what this one had."""
+        ...
+
+
 class Journal(Protocol):
     """The way into the log for what is no reading: rules, acknowledgements, commands, purges."""
 
@@ -361,8 +378,9 @@ class Identities(Protocol):
         """For each key, the first claim on it that is remembered, or none. Changes nothing."""
         ...
 
-    def forget(self, before: Micros, keep: int) -> Micros:
-        """Drop what is older than ``before`` and all but the newest ``keep``; the log time from which it remembers."""
+    def forget(self, before: Micros, keep: int, partition: int | None = None) -> Micros:
+        """Drop what is older than ``before`` and all but the newest ``keep``; the log time from which it remembers. Of one
+        partition, whose time it is, if one is named; one that serves a log of one partition may do it to all."""
         ...
 
     def close(self) -> None: ...
@@ -478,7 +496,8 @@ class Knock:
 class Store(Protocol):
     """Readings, windows, alerts and all else that the log says, to be asked.
 
-    One processor writes; any thread may ask at any time and sees a whole number of commits.
+    One processor a partition writes, several at the same time from threads of their own; any thread may ask at any time and
+    sees a whole number of commits.
     """
 
     def load(self, partition: int = 0) -> State:

@@ -46,7 +46,7 @@ class Ahead:
         with self._lock:
             return [found or self._own.get(key) for key, found in zip(keys, known, strict=True)]
 
-    def forget(self, before: Micros, keep: int) -> Micros:
+    def forget(self, before: Micros, keep: int, partition: int | None = None) -> Micros:
         """Only the processor forgets."""
         return before
 
@@ -69,7 +69,7 @@ class Asked:
         """See :meth:`sonde.ports.Identities.find`."""
         return self._identities.find(partition, keys)
 
-    def forget(self, before: Micros, keep: int) -> Micros:
+    def forget(self, before: Micros, keep: int, partition: int | None = None) -> Micros:
         """Only the processor forgets."""
         return before
 

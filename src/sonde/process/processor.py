@@ -205,7 +205,7 @@ class Processor:
         """Forget old identities, once an hour of the log's time."""
         log_time = folding.progress.log_time
         if log_time and log_time // _HOUR != self._tidied:
-            since = self._identities.forget(log_time - self._remember, self._dedupe_max)
+            since = self._identities.forget(log_time - self._remember, self._dedupe_max, self._partition)
             self._metrics.remembered.set(since / SECOND)
             self._tidied = log_time // _HOUR
 

@@ -72,11 +72,14 @@ class MemoryIdentities:
         """See :meth:`sonde.ports.Identities.find`."""
         return [_found(key, self._known.get(key + _ending(partition))) for key in keys]
 
-    def forget(self, before: Micros, keep: int) -> Micros:
+    def forget(self, before: Micros, keep: int, partition: int | None = None) -> Micros:
         """See :meth:`sonde.ports.Identities.forget`."""
-        newest = sorted(self._known.items(), key=lambda item: item[1].log_time, reverse=True)[:keep]
-        self._known = {key: place for key, place in newest if place.log_time >= before}
-        return min((place.log_time for place in self._known.values()), default=before)
+        ending = b"" if partition is None else _ending(partition)
+        theirs = {key: place for key, place in self._known.items() if key.endswith(ending)}
+        newest = sorted(theirs.items(), key=lambda item: item[1].log_time, reverse=True)[:keep]
+        kept = {key: place for key, place in newest if place.log_time >= before}
+        self._known = {key: place for key, place in self._known.items() if key not in theirs or key in kept}
+        return min((place.log_time for place in kept.values()), default=before)
 
     def close(self) -> None:
         return
@@ -123,7 +126,7 @@ class SqliteIdentities:
                 raise self._meaning(error) from None
         return [_found(key, known.get(key + ending)) for key in keys]
 
-    def forget(self, before: Micros, keep: int) -> Micros:
+    def forget(self, before: Micros, keep: int, partition: int | None = None) -> Micros:
         """See :meth:`sonde.ports.Identities.forget`."""
         with self._lock:
             try:

@@ -169,18 +169,21 @@ class PlainIdentities:
     """The port ``Identities`` in a dictionary."""
 
     def __init__(self) -> None:
-        self._first: dict[bytes, tuple[Claim, Micros]] = {}
+        self._first: dict[tuple[int, bytes], tuple[Claim, Micros]] = {}
 
     def first(self, partition: int, claims: Sequence[Claim], log_time: Micros) -> Sequence[Claim]:
-        return [self._first.setdefault(claim.key, (claim, log_time))[0] for claim in claims]
+        return [self._first.setdefault((partition, claim.key), (claim, log_time))[0] for claim in claims]
 
     def find(self, partition: int, keys: Sequence[bytes]) -> Sequence[Claim | None]:
-        return [self._first[key][0] if key in self._first else None for key in keys]
+        known = [self._first.get((partition, key)) for key in keys]
+        return [found[0] if found is not None else None for found in known]
 
-    def forget(self, before: Micros, keep: int) -> Micros:
-        kept = [item for item in self._first.items() if item[1][1] >= before]
-        self._first = dict(kept[len(kept) - keep :] if keep < len(kept) else kept)
-        return min((log_time for _, log_time in self._first.values()), default=before)
+    def forget(self, before: Micros, keep: int, partition: int | None = None) -> Micros:
+        theirs = [item for item in self._first.items() if partition is None or item[0][0] == partition]
+        kept = [item for item in theirs if item[1][1] >= before][-keep:] if keep else []
+        for key in {key for key, _ in theirs} - {key for key, _ in kept}:
+            del self._first[key]
+        return min((log_time for _, (_, log_time) in kept), default=before)
 
     def close(self) -> None:
         pass
