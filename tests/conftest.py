@@ -3,7 +3,7 @@
 import atexit
 import os
 
-pytest_plugins = ["tests.servers.kafka"]
+pytest_plugins = ["tests.servers.kafka", "tests.servers.postgres"]
 
 
 def _say_nothing_more() -> None:

@@ -1,0 +1,8 @@
+"""The control database: tokens, sessions, audit, notices."""
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    return
