@@ -155,7 +155,8 @@ def heatmap(question: Heatmap, source: str) -> Query:
     hours = "cast(extract(hour from start at time zone 'UTC') as integer) as hour, " if question.by_hour else ""
     keys = "1, 2, 3" if question.by_hour else "1, 2"
     return Query(
-        f"""select site as site_id, zone as zone_id, {hours}avg(case when most > 0 then 1.0 else 0.0 end) as occupancy_rate,
+        f"""select site as site_id, zone as zone_id, {hours}
+          avg(case when most > 0 then cast(1 as double precision) else 0 end) as occupancy_rate,
           sum(sum) / sum(count) as avg_occupancy
         from (
           select s.site, s.zone, w.start, max(w.max) as most, sum(w.sum) as sum, sum(w.count) as count

@@ -1,7 +1,6 @@
 """A span of series as a chart draws it: the readings themselves while they are few, else buckets that keep extremes.
 
-Buckets are aligned to a step from a fixed list, so that a client can go on folding live readings into them and two spans
-beside each other fit together. From a width that windows are kept for, they are folded from windows.
+From a width that windows are kept for, buckets are folded from windows.
 """
 
 # ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
@@ -13,28 +12,15 @@ import pyarrow as pa
 
 from sonde.clock import SECOND, Micros
 from sonde.question import Samples
-from sonde.reading import Kind, Quality
 from sonde.store import queries
 from sonde.store.engine import Connection, fetch
 from sonde.store.layout import Layout
 from sonde.store.part import Content
+from sonde.store.steps import COUNTED, step_for, whole
 
-_FINE: Final = tuple(digit * 10**power for power in range(6) for digit in (1, 2, 5))
-_SECONDS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
-_DAYS: Final = tuple(days * 86_400 for days in (2, 5, 10, 20, 50, 100, 200, 366))
-STEPS: Final[tuple[Micros, ...]] = (*_FINE, *(seconds * SECOND for seconds in (*_SECONDS, *_DAYS)))
-_COUNTS: Final = f"kind <= {int(Kind.BOOLEAN)} and quality in ({int(Quality.GOOD)}, {int(Quality.RANGE)})"
 _COLUMNS: Final = (
     "series, {step}::bigint as step, {time}, {count}::bigint as count, {min}, {max}, {avg}, {kind}, {text}, {q}"
 )
-
-
-def step_for(since: Micros, until: Micros, points: int) -> Micros:
-    """The smallest step that makes at most ``points`` buckets of a span."""
-    for step in STEPS:
-        if -(-(until - since) // step) < points:
-            return step
-    return STEPS[-1]
 
 
 def ask_samples(cursor: Connection, layout: Layout, question: Samples, widths: Collection[int]) -> pa.Table:
@@ -55,7 +41,7 @@ def _readings(cursor: Connection, layout: Layout, question: Samples) -> pa.Table
     """The readings as they came, or nothing if they are too many."""
     most = question.points * len(question.series)
     source, values = _source(layout, "readings", "time", question, question.since, question.until)
-    counted = f"case when {_COUNTS} then value end"
+    counted = f"case when {COUNTED} then value end"
     columns = _COLUMNS.format(
         step=0, time="time", count=1, min=f"{counted} as min", max=f"{counted} as max", avg=f"{counted} as avg",
         kind="kind", text="text", q="quality",
@@ -66,12 +52,12 @@ def _readings(cursor: Connection, layout: Layout, question: Samples) -> pa.Table
 
 
 def _buckets(cursor: Connection, layout: Layout, question: Samples, step: Micros) -> pa.Table:
-    since, until = _whole(question, step)
+    since, until = whole(question, step)
     source, values = _source(layout, "readings", "time", question, since, until)
     columns = _COLUMNS.format(
-        step=step, time="make_timestamptz(bucket) as time", count=f"count(*) filter ({_COUNTS})",
-        min=f"min(value) filter ({_COUNTS}) as min", max=f"max(value) filter ({_COUNTS}) as max",
-        avg=f"avg(value) filter ({_COUNTS}) as avg", kind="null::tinyint as kind", text="null::varchar as text",
+        step=step, time="make_timestamptz(bucket) as time", count=f"count(*) filter ({COUNTED})",
+        min=f"min(value) filter ({COUNTED}) as min", max=f"max(value) filter ({COUNTED}) as max",
+        avg=f"avg(value) filter ({COUNTED}) as avg", kind="null::tinyint as kind", text="null::varchar as text",
         q="max(quality) as quality",
     )  # fmt: skip
     at = f"(select *, epoch_us(time) // {step} * {step} as bucket from ({source}) r) placed"
@@ -79,7 +65,7 @@ def _buckets(cursor: Connection, layout: Layout, question: Samples, step: Micros
 
 
 def _of_windows(cursor: Connection, layout: Layout, question: Samples, step: Micros, width: int) -> pa.Table:
-    since, until = _whole(question, step)
+    since, until = whole(question, step)
     source, values = _source(layout, "windows", "start", question, since, until, f"width = {width}")
     columns = _COLUMNS.format(
         step=step, time="make_timestamptz(bucket) as time", count="sum(count)", min="min(min) as min", max="max(max) as max",
@@ -88,11 +74,6 @@ def _of_windows(cursor: Connection, layout: Layout, question: Samples, step: Mic
     )  # fmt: skip
     at = f"(select *, epoch_us(start) // {step} * {step} as bucket from ({source}) w) placed"
     return fetch(cursor, f"select {columns} from {at} group by series, bucket order by series, bucket", values)
-
-
-def _whole(question: Samples, step: Micros) -> tuple[Micros, Micros]:
-    """The span, widened to whole buckets."""
-    return question.since // step * step, -(-question.until // step) * step
 
 
 def _source(

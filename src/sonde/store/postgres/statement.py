@@ -1,0 +1,25 @@
+"""The shared questions (:mod:`sonde.store.queries`) in PostgreSQL's words."""
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from sonde.store.queries import Query
+
+_NAME: Final = re.compile(r"\$([a-z]\w*)")
+_GAPS: Final = re.compile(r"\bfrom gaps\b")
+
+
+class Statement(NamedTuple):
+    """SQL with ``$1`` where values go."""
+
+    text: str
+    values: tuple[object, ...] = ()
+
+
+def statement(query: Query, more: Mapping[str, object] | None = None) -> Statement:
+    """A query whose values have names, as one whose values have numbers. ``more`` are values of sources in its text."""
+    values = {**query.values, **(more or {})}
+    numbers: dict[str, int] = {}
+    text = _NAME.sub(lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", query.text)
+    return Statement(_GAPS.sub("from sonde.gaps", text), tuple(values[name] for name in numbers))
