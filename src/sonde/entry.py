@@ -32,7 +32,7 @@ class EntryKind(IntEnum):
     PURGE = 7  # {"device": pattern or null, "metric": pattern or null, "before": µs or null, …}: sonde.removal
     COUNTERS = 8  # {"refused": {reason: readings}, …} of one source, since its last counters
     TICK = 9  # nothing but its log time
-    SETTINGS = 10  # what results depend on: {"windows": [seconds], "future_limit": seconds, …}
+    SETTINGS = 10  # what results depend on: {"windows": [seconds], "future_limit": seconds, "partitions": n, …}
     AUDIT = 11  # {"number": n, "hash": hex}: the newest act of the audit trail, an anchor for whoever verifies it
     EXPIRY = 12  # {"what": readings | windows | alerts, "before": µs, …}: a floor rises: sonde.removal
     FINDINGS = 13  # what the owner of a rule over windows found: sonde.judgement.Findings

@@ -11,7 +11,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from sonde.changes import Definition
 from sonde.entry import EntryKind, Lane
+from sonde.errors import Hold
 from sonde.reading import Batch
 
 CONTROL: Final = 0
@@ -31,6 +33,21 @@ def partition_of_lane(node: str, lane: int, partitions: int) -> int:
 def home_too(kind: int, lane: int) -> bool:
     """Whether an entry of a control lane is needed in its node's home as well: a profile, by which readings are marked."""
     return kind == EntryKind.PROFILE and lane == Lane.CONTROL
+
+
+def check_partitions(definitions: Iterable[Definition], partitions: int) -> None:
+    """:class:`Hold` unless a log has as many partitions as when it came into use, which its settings say
+    (:class:`sonde.entry.EntryKind`). Nothing is said before there are any."""
+    for definition in definitions:
+        if definition.kind == "settings" and definition.body is not None:
+            known = int(definition.body.get("partitions", 1))
+            if known != partitions:
+                raise Hold(
+                    f"the log has {partitions} partitions now; it had {known} when it came into use, and nodes and devices "
+                    "have their homes by that number",
+                    hint=f"Make a new log (topic) with {partitions} partitions, copy this one into it (sonde log copy), "
+                    "and name it in [log] url. Nothing was taken or stored under the new number",
+                )
 
 
 def partitions_of(names: Iterable[str], partitions: int) -> npt.NDArray[np.int32]:

@@ -4,16 +4,19 @@ The newest statement about a rule counts. So the configuration is compared with 
 rule is set, or removed, when its section has changed since, and what was changed through the api meanwhile stays otherwise.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from sonde.changes import Definition
 from sonde.config import Settings
 from sonde.entry import CONFIG, Entry, EntryKind
+from sonde.routing import check_partitions
 
 
-def new_definitions(settings: Settings, known: Iterable[Definition]) -> list[Entry]:
-    """Entries for what the configuration says now and did not say before; none if it says the same."""
+def new_definitions(settings: Settings, known: Sequence[Definition], partitions: int = 1) -> list[Entry]:
+    """Entries for what the configuration says now and did not say before, for every one of the log's ``partitions``; none if
+    it says the same. :class:`sonde.errors.Hold` if the log had another number of them before."""
+    check_partitions(known, partitions)
     said = {(definition.kind, definition.name): definition.body for definition in known}
     rules: dict[str, Any] = {name: rule.rule(name).body() for name, rule in settings.rules.items() if rule.enabled}
     before = {name: body for (kind, name), body in said.items() if kind == "asserted"}
@@ -23,10 +26,12 @@ def new_definitions(settings: Settings, known: Iterable[Definition]) -> list[Ent
         for name, body in {**rules, **gone}.items()
         if before.get(name) != body
     ]
-    wanted = {
+    wanted: dict[str, Any] = {
         "windows": [round(width) for width in settings.process.windows],
         "future_limit": settings.sink.future_limit,
     }
+    if partitions > 1:
+        wanted["partitions"] = partitions
     if said.get(("settings", "settings")) != wanted:
         entries.insert(0, _entry(EntryKind.SETTINGS, wanted))
     return entries

@@ -12,7 +12,7 @@ from sonde.errors import Damaged, Invalid, KeyRetired, NewerFormat, Reject, Sond
 from sonde.frame import MAGIC, NO_TAG, Header, Opener, read_header
 from sonde.ports import Log, ReadEvents, Record
 
-_READ_BYTES: Final = 4 << 20  # of sealed frames a read, about 400,000 readings
+READ_BYTES: Final = 4 << 20  # of sealed frames a read, about 400,000 readings
 _BODY_BYTES: Final = 256 << 20  # of opened frames a micro-batch
 _LOOK_AHEAD: Final = 8 << 20
 _KINDS: Final = frozenset(EntryKind)
@@ -56,7 +56,7 @@ class Gatherer:
         *,
         clock: Clock,
         turns: Callable[[Opened, bool], bool],
-        read_bytes: int = _READ_BYTES,
+        read_bytes: int = READ_BYTES,
         events: ReadEvents | None = None,
     ) -> None:
         self._events = events

@@ -1,21 +1,23 @@
 """The processor: reads the log in order, and brings it into the store, step by step."""
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
 import structlog
 
-from sonde.changes import Changes, Mark, Step
+from sonde.changes import Changes, Mark, State, Step
 from sonde.clock import DAY, SECOND, Clock, SystemClock
 from sonde.errors import Conflict, Hold, NotFound, Retry
 from sonde.frame import Opener
 from sonde.metrics import Metrics
 from sonde.ports import DeadLetter, DeadLetters, Identities, Log, Onlooker, ReadEvents, Store
 from sonde.process.folding import Folding
-from sonde.process.gather import Gatherer, Opened, Unread
+from sonde.process.gather import READ_BYTES, Gatherer, Opened, Unread
+from sonde.routing import CONTROL, check_partitions
 
 _log = structlog.get_logger()
 
@@ -23,8 +25,7 @@ _IDLE_SECONDS: Final = 0.5  # how long a step waits at the end of the log before
 _HOLD_SECONDS: Final = 3.0
 _FIRST_BACKOFF: Final = 0.1
 _LAST_BACKOFF: Final = 5.0
-_SEVERITIES: Final = ("info", "warning", "critical")
-_OPEN_STATES: Final = ("firing", "acknowledged", "shelved")
+ALERT_LABELS: Final = tuple(product(("info", "warning", "critical"), ("firing", "acknowledged", "shelved")))
 _HOUR: Final = 3600 * SECOND
 
 
@@ -34,6 +35,14 @@ class Lag:
 
     frames: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of one: whether something was stored, and for how many seconds it should not be tried again."""
+
+    stored: bool
+    pause: float
 
 
 class Processor:
@@ -60,16 +69,18 @@ class Processor:
         onlookers: Sequence[Onlooker] = (),
         dedupe_days: float = 7.0,
         dedupe_max: int = 1_000_000,
+        read_bytes: int = READ_BYTES,
         events: ReadEvents | None = None,
         dead_letters: DeadLetters | None = None,
     ) -> None:
+        self._read_bytes = read_bytes
         self._events = events
         self._dead_letters = dead_letters
         self._log = log
         self._store = store
         self._identities = identities
         self._opener = opener
-        self._partition = partition
+        self.partition = partition
         self._clock = clock or SystemClock()
         self._metrics = metrics or Metrics()
         self._max_readings = max_readings
@@ -81,6 +92,8 @@ class Processor:
         self._gatherer: Gatherer | None = None
         self._committed = float("-inf")
         self._tidied = -1
+        self._end = 0  # of the partition, as far as is known
+        self._backoff = _FIRST_BACKOFF
         self.position = 0
         self.problem: str | None = None
 
@@ -97,25 +110,31 @@ class Processor:
 
     def run(self, stop: threading.Event) -> None:
         """Step until ``stop``. While it cannot go on, ``problem`` says why, and it tries again."""
-        backoff = _FIRST_BACKOFF
         while not stop.is_set():
-            try:
-                self.step(_IDLE_SECONDS)
-            except Retry as error:
-                self._stuck(error)
-                self._clock.wait(stop, error.after or backoff)
-                backoff = min(2 * backoff, _LAST_BACKOFF)
-            except Hold as error:
-                self._stuck(error)
-                self._clock.wait(stop, _HOLD_SECONDS)
-            except Exception as error:  # a mistake of ours: nothing is skipped, readings wait in the log
-                _log.exception("processor_failed", offset=self.position)
-                self.problem = f"the processor failed at offset {self.position}: {error!r}; it tries again"
-                self._clock.wait(stop, _HOLD_SECONDS)
-            else:
-                if self.problem is not None:
-                    _log.info("processor_goes_on", offset=self.position)
-                self.problem, backoff = None, _FIRST_BACKOFF
+            pause = self.attempt(_IDLE_SECONDS).pause
+            if pause:
+                self._clock.wait(stop, pause)
+
+    def attempt(self, wait: float) -> "Attempt":
+        """:meth:`step` for whoever goes on whatever happens: ``problem`` says what kept it from its work, if anything did."""
+        try:
+            stored = self.step(wait)
+        except Retry as error:
+            self._stuck(error)
+            pause = error.after or self._backoff
+            self._backoff = min(2 * self._backoff, _LAST_BACKOFF)
+            return Attempt(False, pause)
+        except Hold as error:
+            self._stuck(error)
+            return Attempt(False, _HOLD_SECONDS)
+        except Exception as error:  # a mistake of ours: nothing is skipped, readings wait in the log
+            _log.exception("processor_failed", partition=self.partition, offset=self.position)
+            self.problem = f"the processor failed at offset {self.position}: {error!r}; it tries again"
+            return Attempt(False, _HOLD_SECONDS)
+        if self.problem is not None:
+            _log.info("processor_goes_on", partition=self.partition, offset=self.position)
+        self.problem, self._backoff = None, _FIRST_BACKOFF
+        return Attempt(stored, 0.0)
 
     @property
     def waits(self) -> bool:
@@ -127,10 +146,20 @@ class Processor:
         """Whether there are rules over windows, which have an owner."""
         return self._folding is not None and self._folding.judges
 
+    @property
+    def series(self) -> int:
+        """How many series it knows."""
+        return self._folding.series if self._folding is not None else 0
+
+    def open_alerts(self) -> Mapping[tuple[str, str], int]:
+        """The alerts that are open, by severity and state."""
+        return self._folding.open_alerts() if self._folding is not None else {}
+
     def lag(self) -> Lag:
         """How far the store is behind the log."""
-        _, end = self._log.ends().get(self._partition, (0, 0))
-        frames = max(0, end - self.position)
+        with contextlib.suppress(Retry):  # while nobody can tell, it is what it was
+            _, self._end = self._log.ends().get(self.partition, (0, 0))
+        frames = max(0, self._end - self.position)
         stored = self._folding.progress.log_time if self._folding is not None else 0
         seconds = max(0, self._clock.now() - stored) / SECOND if frames and stored else 0.0
         return Lag(frames, seconds)
@@ -157,7 +186,7 @@ class Processor:
         try:
             self._store.commit(changes)
         except Conflict:
-            _log.warning("processor_overtaken", offset=changes.expected)
+            _log.warning("processor_overtaken", partition=self.partition, offset=changes.expected)
             self._folding = self._gatherer = None
             return False
         self._committed = self._clock.monotonic()
@@ -172,7 +201,7 @@ class Processor:
         if record is None or self._dead_letters is None:
             return
         letter = DeadLetter(
-            self._partition, record.offset, unread.reason, unread.why, self._clock.now(), bytes(record.frame)
+            self.partition, record.offset, unread.reason, unread.why, self._clock.now(), bytes(record.frame)
         )
         self._dead_letters.put(letter)
         self._metrics.dead_letters.labels(unread.reason).inc()
@@ -186,32 +215,42 @@ class Processor:
 
     def _ready(self) -> tuple[Folding, Gatherer]:
         if self._folding is None or self._gatherer is None:
-            self._folding = folding = Folding(
-                self._store.load(self._partition), self._identities, self._log.id, self._partition
-            )
+            state = self._store.load(self.partition)
+            self._check_partitions(state)
+            self._folding = folding = Folding(state, self._identities, self._log.id, self.partition)
             self.position = folding.progress.offset
             self._gatherer = Gatherer(
                 self._log,
-                self._partition,
+                self.partition,
                 self._opener,
                 self.position,
                 clock=self._clock,
                 turns=folding.turns,
+                read_bytes=self._read_bytes,
                 events=self._events,
             )
         return self._folding, self._gatherer
+
+    def _check_partitions(self, state: State) -> None:
+        """:class:`Hold` if the log has other partitions than it had; one that is new is not known to have any settings."""
+        if not any(progress.log == self._log.id for progress in state.progress):
+            return
+        known = state.definitions
+        if self.partition != CONTROL and not any(definition.kind == "settings" for definition in known):
+            known = self._store.load(CONTROL).definitions
+        check_partitions(known, len(self._log.ends()))
 
     def _tidy(self, folding: Folding) -> None:
         """Forget old identities, once an hour of the log's time."""
         log_time = folding.progress.log_time
         if log_time and log_time // _HOUR != self._tidied:
-            since = self._identities.forget(log_time - self._remember, self._dedupe_max, self._partition)
+            since = self._identities.forget(log_time - self._remember, self._dedupe_max, self.partition)
             self._metrics.remembered.set(since / SECOND)
             self._tidied = log_time // _HOUR
 
     def _stuck(self, error: Retry | Hold) -> None:
         if self.problem != str(error):
-            _log.error("processor_waits", offset=self.position, problem=str(error))
+            _log.error("processor_waits", partition=self.partition, offset=self.position, problem=str(error))
         self.problem = str(error)
 
     def _measure(self, changes: Changes, gathered: Sequence[Opened] | Unread, seconds: float) -> None:
@@ -225,11 +264,10 @@ class Processor:
                 metrics.set_aside.labels(reason).inc(line.set_aside)
         _tell(changes.marks)
         metrics.step_seconds.observe(seconds)
-        if self._folding is not None:
-            metrics.series.set(self._folding.series)
-            open_ = self._folding.open_alerts()
-            for severity, state in product(_SEVERITIES, _OPEN_STATES):
-                metrics.alerts_open.labels(severity, state).set(open_.get((severity, state), 0))
+        metrics.series.set(self.series)
+        open_ = self.open_alerts()
+        for severity, state in ALERT_LABELS:
+            metrics.alerts_open.labels(severity, state).set(open_.get((severity, state), 0))
         for event in changes.events:
             metrics.alert_events.labels(event.event).inc()
         self._measure_lag()

@@ -1,5 +1,6 @@
 """A store and identities that are plain dictionaries: obvious enough to be compared with, and able to fail on demand."""
 
+import threading
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -29,16 +30,20 @@ from sonde.errors import Conflict, Unsupported
 from sonde.ports import Claim
 from sonde.question import Answer, Question
 from sonde.reading import TIME, Kind, Quality
+from sonde.testing.own_numbers import OwnNumbers
 from sonde.window import merge
 
 
 class PlainStore:
-    """The port ``Store`` without questions: what was committed lies open. ``before`` and ``after`` are called around
-    each commit; what they raise is what a database would have raised there."""
+    """The port ``Store`` without questions: what was committed lies open, of all partitions together. ``before`` and
+    ``after`` are called around each commit; what they raise is what a database would have raised there."""
 
     def __init__(self) -> None:
         self.progress: dict[tuple[str, int], Progress] = {}
-        self.series: dict[int, Series] = {}
+        self._numbers = OwnNumbers()
+        self._lock = threading.RLock()
+        self._partition_of: dict[object, int] = {}  # of streams and alerts
+        self._definitions: dict[int, dict[tuple[str, str], Definition]] = {}
         self.readings: list[pa.Table] = []
         self.windows: pa.Table = WINDOWS.empty_table()
         self.latest: dict[int, Newest] = {}
@@ -48,40 +53,66 @@ class PlainStore:
         self.streams: dict[tuple[str, str, int], Stream] = {}
         self.ledger: dict[tuple[str, int], LedgerLine] = {}
         self.marks: list[Mark] = []
-        self.definitions: dict[tuple[str, str], Definition] = {}
         self.commands: dict[str, Command] = {}
         self.happened: list[Happened] = []
         self.commits = 0
         self.before: Callable[[Changes], None] = lambda _: None
         self.after: Callable[[Changes], None] = lambda _: None
 
+    @property
+    def series(self) -> dict[int, Series]:
+        return self._numbers.series
+
+    @property
+    def definitions(self) -> dict[tuple[str, str], Definition]:
+        """As every partition has them; where one is ahead of another, as the first has them."""
+        found: dict[tuple[str, str], Definition] = {}
+        for _, theirs in sorted(self._definitions.items(), reverse=True):
+            found.update(theirs)
+        return found
+
     def load(self, partition: int = 0) -> State:
-        return State(
-            progress=list(self.progress.values()),
-            series=list(self.series.values()),
-            newest=dict(self.latest),
-            alerts=[alert for alert in self.alerts.values() if alert.state != "resolved"],
-            streams=list(self.streams.values()),
-            definitions=list(self.definitions.values()),
-            commands=[command for command in self.commands.values() if not command.is_over],
-            marks=[mark for mark in self.marks if mark.reason in {"set_aside", "purged"}][::-1],
-        )
+        with self._lock:
+            numbers = {id_: number for number, id_ in self._numbers.of(partition).items()}
+            streams = [s for key, s in self.streams.items() if self._partition_of[key] == partition]
+            alerts = [alert for alert in self.alerts.values() if self._partition_of[alert.id] == partition]
+            return State(
+                progress=list(self.progress.values()),
+                series=[self.series[id_]._replace(id=number) for id_, number in numbers.items()],
+                newest={numbers[id_]: newest for id_, newest in self.latest.items() if id_ in numbers},
+                alerts=[
+                    msgspec.structs.replace(alert, series=numbers.get(alert.series, -1))
+                    for alert in alerts
+                    if alert.state != "resolved"
+                ],
+                streams=streams,
+                definitions=list(self._definitions.get(partition, {}).values()),
+                commands=[command for command in self.commands.values() if not command.is_over]
+                if not partition
+                else [],
+                marks=[m for m in self.marks if m.partition == partition and m.reason in {"set_aside", "purged"}][::-1],
+            )
 
     def commit(self, changes: Changes) -> None:
         self.before(changes)
+        with self._lock:
+            self._commit(changes)
+        self.after(changes)
+
+    def _commit(self, changes: Changes) -> None:
         place = (changes.progress.log, changes.progress.partition)
         known = self.progress[place].offset if place in self.progress else 0
         if known != changes.expected:
             raise Conflict(f"progress is {known}, not {changes.expected}", known=known)
-        self._apply(changes)
+        self._numbers.learn(changes.progress.partition, changes.series)
+        self._apply(self._numbers.translated(changes))
         self.progress[place] = changes.progress
         self.commits += 1
-        self.after(changes)
 
     def _apply(self, changes: Changes) -> None:
+        partition = changes.progress.partition
         for purge in changes.purges:
-            self._purge(purge)
-        self.series.update((s.id, s) for s in changes.series)
+            self._purge(purge, partition)
         if len(changes.readings):
             self.readings.append(changes.readings)
         self.windows = merge(self.windows, changes.windows)
@@ -94,22 +125,24 @@ class PlainStore:
         self.events.extend(changes.events)
         self._correct(changes)
         self.streams.update(((s.source, s.epoch, s.lane), s) for s in changes.streams)
+        self._partition_of.update(((s.source, s.epoch, s.lane), partition) for s in changes.streams)
+        self._partition_of.update((alert.id, partition) for alert in changes.alerts)
         for line in changes.ledger:
             key = (line.source, line.lane)
             self.ledger[key] = _sum(self.ledger.get(key, LedgerLine(*key)), line)
         self.marks.extend(changes.marks)
         self.commands.update((command.id, command) for command in changes.commands)
         self.happened.extend(changes.happened)
+        definitions = self._definitions.setdefault(partition, {})
         for definition in changes.definitions:
             if definition.body is None:
-                self.definitions.pop((definition.kind, definition.name), None)
+                definitions.pop((definition.kind, definition.name), None)
             else:
-                self.definitions[definition.kind, definition.name] = definition
+                definitions[definition.kind, definition.name] = definition
 
-    def _purge(self, purge: Purge) -> None:
+    def _purge(self, purge: Purge, partition: int) -> None:
         def taken(series: int, moment: Micros) -> bool:
-            of_it = purge.series is None or series in purge.series
-            return of_it and (purge.before is None or moment < purge.before)
+            return series in (purge.series or ()) and (purge.before is None or moment < purge.before)
 
         def rest(table: pa.Table, moment: str) -> pa.Table:
             moments = table[moment].cast(pa.int64()).to_pylist()
@@ -119,12 +152,20 @@ class PlainStore:
         self.readings = [rest(table, "time") for table in self.readings]
         self.windows = rest(self.windows, "start") if len(self.windows) else self.windows
         self.latest = {series: newest for series, newest in self.latest.items() if not taken(series, newest.time)}
-        self.alerts = {id_: alert for id_, alert in self.alerts.items() if not taken(alert.series, alert.since)}
+        self.alerts = {
+            id_: alert
+            for id_, alert in self.alerts.items()
+            if self._partition_of[id_] != partition or not taken(alert.series, alert.since)
+        }
         self.events = [event for event in self.events if event.alert in self.alerts]
 
     def _correct(self, changes: Changes) -> None:
         anew = {d.name for d in changes.definitions if d.kind == "judged" and d.body is None}
-        self.corrections = {key: one for key, one in self.corrections.items() if one.rule not in anew}
+        self.corrections = {
+            key: one
+            for key, one in self.corrections.items()
+            if one.rule not in anew or one.partition != changes.progress.partition
+        }
         for settled in changes.settled:
             key = settled.rule, settled.series, settled.partition
             if key in self.corrections and self.corrections[key].offset < settled.offset:
