@@ -3,7 +3,7 @@
 import atexit
 import os
 
-pytest_plugins = ["tests.servers.kafka", "tests.servers.postgres"]
+pytest_plugins = ["tests.servers.kafka", "tests.servers.postgres", "tests.servers.postgres_tables"]
 
 
 def _say_nothing_more() -> None:

@@ -157,6 +157,11 @@ def ends(path: Path) -> Mapping[int, tuple[int, int]]:
     return found
 
 
+def log_id(path: Path) -> str:
+    """The id of the log at ``path``. :class:`NotFound` if there is none, :class:`Damaged` if it cannot be read."""
+    return _lineage(path).id
+
+
 def _lineage(path: Path) -> Lineage:
     if not path.is_dir() or not (any(_segments(path)) or (path / "id").exists()):
         raise NotFound(f"there is no log at {path}")

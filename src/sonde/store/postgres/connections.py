@@ -111,7 +111,7 @@ class Connections:
     def _make(self) -> Connection:
         connection: Connection | None = None
         try:
-            connection = psycopg.connect(self.url, autocommit=True, prepare_threshold=None, **_CONNECT)
+            connection = connect(self.url)
             return connection
         finally:
             with self._lock:
@@ -128,6 +128,11 @@ class Connections:
             else:
                 connection.close()
             self._lock.notify_all()
+
+
+def connect(url: str) -> Connection:
+    """A connection outside any pool, that commits each statement by itself; driver errors stay as they are."""
+    return psycopg.connect(url, autocommit=True, prepare_threshold=None, **_CONNECT)
 
 
 @contextmanager

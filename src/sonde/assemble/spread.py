@@ -1,0 +1,70 @@
+"""A frame of one log, as it goes into the partitions of another: where each entry belongs (:mod:`sonde.routing`), and how it is
+known again when it comes twice."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from sonde.entry import Body, Entry, EntryKind
+from sonde.process.identity import KEY_BYTES
+from sonde.reading import Batch
+from sonde.routing import CONTROL, partition_of_lane, split
+from sonde.sink.streams import copies
+
+_EVERYWHERE: Final = frozenset(
+    {EntryKind.RULE, EntryKind.ACKNOWLEDGEMENT, EntryKind.PURGE, EntryKind.SETTINGS, EntryKind.EXPIRY}
+)
+_LEFT_OUT: Final = frozenset({EntryKind.TICK, EntryKind.FINDINGS, EntryKind.AUDIT})
+"""What says something of the log that it stands in: of its time, of the offsets and series of its processor; and anchors of an
+audit trail that stays where it is."""
+
+
+class Spread:
+    """Spreads the frames of the log with an id over so many partitions."""
+
+    def __init__(self, log: str, partitions: int) -> None:
+        self._log, self._partitions = log.encode(), partitions
+
+    def bodies(self, offset: int, body: Body) -> Mapping[int, Body]:
+        """What of the frame at ``offset`` goes into which partition, in its order."""
+        entries: dict[int, list[Entry]] = {}
+        batches: dict[int, list[Batch]] = {}
+        row = 0
+        for position, entry in enumerate(body.entries):
+            rows = body.batch.slice(row, entry.rows) if body.batch is not None and entry.rows else None
+            row += entry.rows
+            if entry.kind in _LEFT_OUT:
+                continue
+            for partition, part, batch in self._parts(self._known_again(entry, offset, position), rows):
+                entries.setdefault(partition, []).append(part)
+                if batch is not None:
+                    batches.setdefault(partition, []).append(batch)
+        return {
+            partition: Body(found, Batch.concat(batches[partition]) if partition in batches else None)
+            for partition, found in entries.items()
+        }
+
+    def _parts(self, entry: Entry, rows: Batch | None) -> Iterator[tuple[int, Entry, Batch | None]]:
+        """Where an entry goes, and what of it."""
+        if entry.epoch:
+            yield partition_of_lane(entry.source, entry.lane, self._partitions), entry, rows
+            if entry.kind == EntryKind.PROFILE and isinstance(entry.payload, dict) and "device" in entry.payload:
+                for partition, copied in copies(entry.source, [entry], self._partitions).items():
+                    yield from ((partition, copy, None) for copy in copied)
+        elif entry.kind in _EVERYWHERE:
+            for partition in range(self._partitions):
+                yield partition, entry, None
+        elif rows is not None:
+            for partition, part in split(rows, self._partitions).items():
+                yield partition, msgspec.structs.replace(entry, rows=len(part)), part
+        else:
+            yield CONTROL, entry, None
+
+    def _known_again(self, entry: Entry, offset: int, position: int) -> Entry:
+        """An entry that has no identity gets one from its place: copied twice, it counts once."""
+        if entry.epoch or entry.key:
+            return entry
+        place = b"%d %d" % (offset, position)
+        return msgspec.structs.replace(entry, key=hashlib.sha256(b"copy\0" + self._log + place).digest()[:KEY_BYTES])
