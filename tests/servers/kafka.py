@@ -21,7 +21,8 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from sonde.log.kafka.connection import Connection
 from tests.servers.kafka_jars import jars, needed

@@ -1,0 +1,173 @@
+"""The topic that is a log: what it is now, and how it is made."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, Uuid
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+from confluent_kafka.cimpl import NewTopic
+
+from sonde.clock import DAY, SECOND, Micros
+from sonde.errors import Hold, Retry
+from sonde.log.kafka import clients
+from sonde.log.kafka.connection import Connection
+from sonde.log.kafka.failures import raised
+
+SECONDS: Final = 10.0
+"""How long one question to the brokers may take."""
+
+EVENT_PARTITIONS: Final = 64
+MESSAGE_BYTES: Final = 96 << 20
+"""``max.message.bytes`` of a topic that Sonde makes: the largest frame that a sink can make fits."""
+
+COPIES: Final = 3
+ENVELOPE: Final = 1024
+"""What a broker counts as part of a message beside the frame; rather too much than too little."""
+
+_BROKER_BYTES: Final = 1 << 20
+"""What a topic takes if nobody may look and nobody has said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A topic as it should be made. ``copies`` 0 means three, or as many as there are brokers."""
+
+    name: str
+    partitions: int = EVENT_PARTITIONS
+    retention: Micros = 7 * DAY
+    copies: int = 0
+    message_bytes: int = MESSAGE_BYTES
+
+    def settings(self, copies: int) -> dict[str, str]:
+        """For a topic with so many copies of each partition."""
+        return {
+            "cleanup.policy": "delete",
+            "retention.ms": str(self.retention * 1000 // SECOND),
+            "retention.bytes": "-1",
+            "compression.type": "producer",  # frames are compressed, and sealed
+            "max.message.bytes": str(self.message_bytes),
+            "min.insync.replicas": str(max(1, copies - 1)),
+            "unclean.leader.election.enable": "false",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Where one partition is; ``leader`` is -1 when none leads it."""
+
+    leader: int
+    copies: tuple[int, ...]
+    in_sync: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as it is. ``settings`` are empty where nobody may look."""
+
+    name: str
+    id: str
+    partitions: Sequence[Partition]
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def max_frame_bytes(self) -> int:
+        """The largest frame that it takes."""
+        return int(self.settings.get("max.message.bytes", _BROKER_BYTES)) - ENVELOPE
+
+
+def look(admin: AdminClient, name: str, *, settings: bool = False) -> Topic | None:
+    """What a topic is now; none if there is no such topic. :class:`Retry` if no broker answers, :class:`Hold` if it may not
+    be looked at."""
+    try:
+        asked = admin.describe_topics(TopicCollection([name]), request_timeout=SECONDS)
+        found = _result(asked[name], f"say what the topic {name} is")
+    except _Absent:
+        return None
+    partitions = [
+        Partition(p.leader.id if p.leader is not None else -1, _ids(p.replicas), _ids(p.isr)) for p in found.partitions
+    ]
+    return Topic(name, _hex(found.topic_id), partitions, _settings(admin, name) if settings else {})
+
+
+def make(connection: Connection, plans: Sequence[Plan]) -> list[str]:
+    """Make those topics that are not there; the names of those that were made. :class:`Hold` says what to ask the
+    administrator of Kafka for, where that is not allowed; :class:`Retry` if no broker answers."""
+    admin = clients.admin(connection)
+    missing = [plan for plan in plans if look(admin, plan.name) is None]
+    return [plan.name for plan in missing if _make(admin, connection.servers, plan)]
+
+
+def _make(admin: AdminClient, servers: str, plan: Plan) -> bool:
+    """Make one; whether it was this call that made it."""
+    copies = plan.copies or min(COPIES, brokers(admin))
+    new = NewTopic(plan.name, plan.partitions, copies, config=plan.settings(copies))
+    try:
+        admin.create_topics([new], request_timeout=SECONDS, operation_timeout=SECONDS)[plan.name].result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:  # somebody was faster
+            return False
+        why = raised(error, f"make the topic {plan.name}")
+        if isinstance(why, Retry):
+            raise why from None
+        raise Hold(why.message, hint=f"Ask the administrator of Kafka for this: {command(servers, plan)}") from None
+    return True
+
+
+def command(servers: str, plan: Plan) -> str:
+    """What an administrator can type to make a topic."""
+    copies = plan.copies or COPIES
+    words = [f"kafka-topics.sh --bootstrap-server {servers} --create --topic {plan.name}"]
+    words += [f"--partitions {plan.partitions} --replication-factor {copies}"]
+    words += [f"--config {key}={value}" for key, value in plan.settings(copies).items()]
+    return " ".join(words)
+
+
+def absent(name: str, servers: str) -> Hold:
+    """The error for a topic that is not there."""
+    return Hold(
+        f"Kafka has no topic {name}", hint=f"Ask the administrator of Kafka for this: {command(servers, Plan(name))}"
+    )
+
+
+def brokers(admin: AdminClient) -> int:
+    """How many brokers there are."""
+    return len(_result(admin.describe_cluster(request_timeout=SECONDS), "say which brokers there are").nodes)
+
+
+class _Absent(Exception):
+    """The topic is not there."""
+
+
+def _result(asked: "Future[Any]", doing: str) -> Any:
+    try:
+        return asked.result(2 * SECONDS)
+    except KafkaException as error:
+        if error.args[0].code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:
+            raise _Absent from None
+        raise raised(error, doing) from None
+    except TimeoutError:
+        raise Retry(f"Kafka cannot {doing}: no answer in {SECONDS:.0f} s", after=1.0) from None
+
+
+def _settings(admin: AdminClient, name: str) -> Mapping[str, str]:
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+    asked = admin.describe_configs([resource], request_timeout=SECONDS)[resource]
+    try:
+        return {key: str(entry.value) for key, entry in _result(asked, f"say how {name} is set").items()}
+    except Hold:  # they are asked for to be helpful: who may write and read may not always look
+        return {}
+
+
+def _ids(nodes: Sequence[Any]) -> tuple[int, ...]:
+    return tuple(node.id for node in nodes)
+
+
+def _hex(id: Uuid) -> str:
+    both: Any = id
+    high, low = both.get_most_significant_bits(), both.get_least_significant_bits()
+    return f"{high & _BITS:016x}{low & _BITS:016x}"
+
+
+_BITS: Final = (1 << 64) - 1
