@@ -16,6 +16,7 @@ from sonde.access import Access
 from sonde.api.live.entrance import Entrance
 from sonde.control.memory import MemoryControl
 from sonde.frame import Opener
+from sonde.log.memory import MemoryLog
 from sonde.metrics import Metrics
 from sonde.ports import Credential
 from sonde.process.following import Following
@@ -32,8 +33,8 @@ ORIGIN = "https://dash.example.org"
 class LiveWorld(World):
     """A log, a store, a processor (that steps when it is told to), and a server of the live feed. It may be restarted."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__()
+    def __init__(self, partitions: int = 1, **options: Any) -> None:
+        super().__init__(MemoryLog(partitions))
         self._options = options
         self.control = MemoryControl()
         self.tokens = {scope: self.make_token(scope) for scope in ("read", "ingest", "admin")}
@@ -54,7 +55,7 @@ class LiveWorld(World):
         self.stop()
 
     def start(self) -> None:
-        processor = self.processor
+        processors = [self.processor, *self.processors[1:]]
         self.access = Access(self.control, QuickClock(), cache_seconds=0.0)
         self.live_metrics = Metrics()
         self.following = Following(
@@ -62,7 +63,7 @@ class LiveWorld(World):
             lambda: self.store,
             self.identities,
             Opener(self.ring),
-            stored=lambda: processor.position,
+            stored=lambda partition: processors[partition].position,
             clock=QuickClock(),
         )
         self.entrance = Entrance(

@@ -18,6 +18,7 @@ from sonde.metrics import Metrics
 from sonde.ports import Record
 from sonde.process.processor import Processor
 from sonde.reading import Batch, Reading
+from sonde.routing import partition_of
 from sonde.rule import Rule
 from sonde.testing.plain_store import PlainIdentities, PlainStore
 
@@ -46,15 +47,17 @@ class TornLog(MemoryLog):
 
 
 class World:
-    """A log with its keys, a store, and a processor between them."""
+    """A log with its keys, a store, and a processor between them; one for each partition."""
 
     def __init__(self, log: MemoryLog | None = None) -> None:
         self.log = log or MemoryLog()
         self.ring = KeyRing.generate("key-1")
-        self.sealer = Sealer(self.ring)
+        self.sealers = [Sealer(self.ring) for _ in self.log.ends()]
+        self.sealer = self.sealers[0]
         self.store, self.identities = PlainStore(), PlainIdentities()
         self.metrics = Metrics()
-        self.processor = self.another()
+        self.processors = [self.another(partition=partition) for partition in self.log.ends()]
+        self.processor = self.processors[0]
         self.now = T0
 
     def another(self, ring: KeyRing | None = None, **settings: Any) -> Processor:
@@ -62,20 +65,22 @@ class World:
         settings = {"linger": 0.0, "clock": QuickClock(), "metrics": self.metrics, **settings}
         return Processor(self.log, self.store, self.identities, opener, **settings)
 
-    def write(self, *entries: Entry, readings: Sequence[Reading] = ()) -> None:
+    def write(self, *entries: Entry, readings: Sequence[Reading] = (), partition: int = 0) -> None:
         self.now += SECOND
         body = Body(entries, Batch.of(readings) if readings else None)
-        self.log.append(0, [self.sealer.seal(body, self.now)])
+        sealer = self.sealers[partition] if partition else self.sealer
+        self.log.append(partition, [sealer.seal(body, self.now)])
 
     def send(self, *readings: Reading, key: bytes = b"", source: str = "web", lane: int = Lane.DIRECT) -> None:
         digest = msgspec.msgpack.encode([r.value for r in readings])[:16].ljust(16, b".")
-        self.write(Entry(EntryKind.READINGS, source, len(readings), digest, key, lane), readings=readings)
+        entry = Entry(EntryKind.READINGS, source, len(readings), digest, key, lane)
+        self.write(entry, readings=readings, partition=partition_of(readings[0].device, len(self.sealers)))
 
     def rule(self, rule: Rule) -> None:
         self.write(Entry(EntryKind.RULE, "api", payload={"id": rule.id, "rule": rule.body()}))
 
     def catch_up(self) -> None:
-        while self.processor.step(0.0):
+        while any(processor.step(0.0) for processor in (self.processor, *self.processors[1:])):
             pass
 
     def values(self) -> list[Any]:

@@ -200,7 +200,7 @@ def test_the_live_feed_shows_events_too() -> None:
     world.event(value=3.5, event_id="b")
     world.catch_up()
     following = Following(
-        world.log, lambda: world.store, world.identities, world.opener, stored=lambda: 0, events=read_events
+        world.log, lambda: world.store, world.identities, world.opener, stored=lambda partition: 0, events=read_events
     )
     fresh = following.read(0, 0, 1 << 20)
     values = [v for one in fresh if one.batch is not None for v in one.batch.columns["value"].to_pylist()]

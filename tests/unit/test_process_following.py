@@ -46,7 +46,12 @@ def following(world: World) -> Following:
     processor = world.processor
     opener = Opener(world.ring)
     return Following(
-        world.log, lambda: world.store, world.identities, opener, stored=lambda: processor.position, clock=QuickClock()
+        world.log,
+        lambda: world.store,
+        world.identities,
+        opener,
+        stored=lambda partition: processor.position,
+        clock=QuickClock(),
     )
 
 
@@ -183,7 +188,9 @@ def test_without_a_store_it_waits_and_says_why() -> None:
             raise Retry("the store is being made again")
         return world.store
 
-    feed = Following(world.log, store, world.identities, Opener(world.ring), stored=lambda: 0, clock=QuickClock())
+    feed = Following(
+        world.log, store, world.identities, Opener(world.ring), stored=lambda partition: 0, clock=QuickClock()
+    )
     world.send(reading(1.0))
     with listening(world, feed) as listener:
         until(lambda: feed.problem == "the store is being made again")

@@ -119,7 +119,7 @@ class Storage:
         """Whether a rule needs to know that time goes on, though nothing comes."""
         return self.processor is not None and self.processor.waits
 
-    def stored_offset(self) -> int:
+    def stored_offset(self, partition: int = 0) -> int:
         return self.processor.position if self.processor else 0
 
     def drain(self, seconds: float) -> bool:

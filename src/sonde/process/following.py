@@ -1,40 +1,35 @@
 """The live feed's end in the log: each frame opened once, as soon as it is there, and what is new in it told."""
 
-import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
-import numpy as np
-import pyarrow as pa
 import structlog
 
-from sonde.changes import Series, State
+from sonde.changes import Series
 from sonde.clock import Clock, Micros, SystemClock
 from sonde.errors import Damaged, Hold, NewerFormat, NotFound, Retry
 from sonde.frame import MAGIC, Opener, read_header
 from sonde.fresh import Fresh
 from sonde.ports import Identities, Log, ReadEvents, Store
 from sonde.process.ahead import Ahead
-from sonde.process.dedupe import Dedupe
-from sonde.process.gather import Gatherer, Opened, Unread
-from sonde.process.hiding import Hiding
-from sonde.process.ledger import Tally
-from sonde.process.meaning import Meaning
-from sonde.process.recall import Recall
+from sonde.process.follower import Follower
+from sonde.process.meaning import Meaning, Roll
 
 _log = structlog.get_logger()
 _IDLE_SECONDS: Final = 0.2
+_TURN_SECONDS: Final = 0.02  # between two looks at several partitions of which none has anything new
 _RETRY_SECONDS: Final = 1.0
-_AT_ONCE: Final = 20_000  # readings told in one go
 Tell = Callable[[Sequence[Fresh]], None]
 
 
 class Following:
-    """A :class:`sonde.ports.Feed` beside a processor in the same program.
+    """A :class:`sonde.ports.Feed` of all partitions, beside processors wherever they are.
 
-    What is new it decides as the processor does, from the same standing: the store's when somebody began to listen. It runs
-    ahead of the processor, whose commits it does not wait for. While nobody listens it does nothing.
+    What is new it decides as they do, from the same standing: the store's when somebody began to listen. It runs ahead of
+    them, whose commits it does not wait for. ``stored`` says how far a partition is stored. While nobody listens it does
+    nothing. A partition that cannot be followed now keeps no other from it.
     """
 
     def __init__(
@@ -44,24 +39,33 @@ class Following:
         identities: Identities,
         opener: Opener,
         *,
-        stored: Callable[[], int],
+        stored: Callable[[int], int],
         clock: Clock | None = None,
         events: ReadEvents | None = None,
     ) -> None:
-        self._events = events
         self._log = log
         self._store = store
-        self._identities = identities
-        self._opener = opener
-        self._stored = stored
+        self._events = events
         self._clock = clock or SystemClock()
         self._tell: Tell | None = None
         self._heard = threading.Event()
-        self._meaning = Meaning()
-        self._ahead = Ahead(identities, stored)
-        self._hiding: dict[int, Hiding] = {}  # by partition
+        self._roll = Roll()
+        self._followers = {
+            number: Follower(
+                *(log, number, opener, Meaning(self._roll), partial(Ahead, identities, partial(stored, number))),
+                clock=self._clock,
+                events=events,
+            )
+            for number in sorted(log.ends()) or [0]
+        }
+        self._again = dict.fromkeys(self._followers, float("-inf"))  # when each may be tried next
+        self._problems: dict[int, str] = {}
         self.id = log.id
-        self.problem: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps some partition from being followed."""
+        return next(iter(self._problems.values()), None)
 
     def listen(self, tell: Tell | None) -> None:
         """See :meth:`sonde.ports.Feed.listen`."""
@@ -70,23 +74,22 @@ class Following:
 
     def series(self, number: int) -> Series:
         """See :meth:`sonde.ports.Feed.series`."""
-        return self._meaning.series(number)
+        return self._roll.series[number]
 
     def ends(self) -> Mapping[int, tuple[int, int]]:
         """See :meth:`sonde.ports.Feed.ends`."""
-        return self._log.ends()
+        ends = self._log.ends()
+        return {number: ends.get(number, (0, 0)) for number in self._followers}
 
     def read(self, partition: int, offset: int, limit_bytes: int) -> Sequence[Fresh]:
         """See :meth:`sonde.ports.Feed.read`."""
-        gatherer = self._gatherer(partition, offset, limit_bytes)
-        self._hiding.setdefault(partition, Hiding())
-        recall = Recall(self._ahead, partition, self._hiding[partition])
-        found = gatherer.gather(0.0, float("-inf"), _AT_ONCE)
-        if isinstance(found, Unread):
-            return [_lost(partition, found)]
+        follower = self._followers.get(partition)
+        if follower is None:
+            raise NotFound(f"the log has no partition {partition}")
+        found = follower.read(offset, limit_bytes)
         if not found:
             raise Retry(f"the log holds nothing at offset {offset} yet", after=_IDLE_SECONDS)
-        return [self._fresh(partition, frame, recall) for frame in found]
+        return found
 
     def at(self, partition: int, log_time: Micros) -> int:
         """See :meth:`sonde.ports.Feed.at`. A frame that cannot be read counts as late: rather too many than too few."""
@@ -110,94 +113,47 @@ class Following:
         except (Damaged, NewerFormat):
             return False
 
-    def run(self, stop: threading.Event, partition: int = 0) -> None:
-        """Follow one partition until ``stop``. While that cannot be, ``problem`` says why, and it tries again."""
-        while not stop.is_set():
-            if self._tell is None:
-                self._heard.wait(_IDLE_SECONDS)
-                self._heard.clear()
-                continue
-            try:
-                self._follow(stop, partition)
-            except (Retry, Hold, NotFound) as error:
-                self._wait(stop, str(error))
-            except Exception as error:  # a mistake of ours: those who listen go on from where they are
-                _log.exception("feed_failed", event_name="feed.failed", partition=partition)
-                self._wait(stop, f"the live feed failed: {error!r}; it tries again")
-
-    def _wait(self, stop: threading.Event, problem: str) -> None:
-        if self.problem != problem:
-            _log.warning("feed_waits", event_name="feed.waits", problem=problem)
-        self.problem = problem
-        self._clock.wait(stop, _RETRY_SECONDS)
-
-    def _follow(self, stop: threading.Event, partition: int) -> None:
-        state = self._store().load(partition)
-        offset = next((p.offset for p in state.progress if p.log == self.id and p.partition == partition), 0)
-        self._meaning.begin(state.definitions)
-        self._begin_to_hide(partition, state)
-        self._ahead = Ahead(self._identities, self._stored)
-        dedupe = Dedupe(self._ahead, partition, state.streams)
-        gatherer = self._gatherer(partition, offset)
-        self.problem = None
-        told = [Fresh(partition, offset, offset, 0)]
+    def run(self, stop: threading.Event) -> None:
+        """Follow until ``stop``. While that cannot be, ``problem`` says why, and it tries again."""
         while not stop.is_set():
             tell = self._tell
             if tell is None:
-                return
-            if told:
-                tell(told)
-            found = gatherer.gather(_IDLE_SECONDS, float("-inf"), _AT_ONCE)
-            if isinstance(found, Unread):
-                told = [_lost(partition, found)]
-            else:
-                told = [self._fresh(partition, frame, dedupe) for frame in found]
+                for follower in self._followers.values():
+                    follower.rest()
+                self._heard.wait(_IDLE_SECONDS)
+                self._heard.clear()
+            elif not self._turn(tell):
+                self._clock.wait(stop, _TURN_SECONDS)
 
-    def _gatherer(self, partition: int, offset: int, limit_bytes: int | None = None) -> Gatherer:
-        limit = {} if limit_bytes is None else {"read_bytes": limit_bytes}
-        return Gatherer(
-            self._log,
-            partition,
-            self._opener,
-            offset,
-            clock=self._clock,
-            turns=lambda frame, turned: False,
-            events=self._events,
-            **limit,
-        )
+    def _turn(self, tell: Tell) -> bool:
+        """Look once at each partition; whether it need not be waited before the next look."""
+        several = len(self._followers) > 1
+        moved = False
+        for number, follower in self._followers.items():
+            if self._clock.monotonic() < self._again[number]:
+                continue
+            moved |= self._follow(number, follower, tell, 0.0 if several else _IDLE_SECONDS)
+        return moved or (not several and not self._problems)
 
-    def _fresh(self, partition: int, frame: Opened, dedupe: Dedupe) -> Fresh:
-        tally = Tally(partition)
-        sifted = dedupe.sift([frame], tally)
-        entries = [entry for _, entry in sifted.entries]
-        hiding = self._hiding[partition]
-        if not isinstance(dedupe, Recall):
-            hiding.note(tally.marks)
-            hiding.see(frame.offset, entries)
-            self._meaning.apply(entries, frame.header.log_time)
-            hiding.floor = self._meaning.floor
-        place = (partition, frame.offset, frame.offset + 1, frame.header.log_time)
-        if not sifted.batches:
-            return Fresh(*place, entries=entries)
-        series, quality = self._meaning.of(sifted)
-        batch = sifted.batches[0]
-        times = batch.columns.column("time").cast(pa.int64()).to_numpy()
-        hidden = hiding.hidden(frame.offset, series, times, self.series)
-        if hidden is not None:
-            series = np.where(hidden, np.int32(-1), series)
-        return Fresh(*place, batch, series, quality, entries, batch.columns.nbytes)
+    def _follow(self, number: int, follower: Follower, tell: Tell, wait: float) -> bool:
+        """Tell what is new in a partition; whether there was something."""
+        try:
+            told = follower.look(wait) if follower.begun else follower.begin(self._store().load(number))
+        except (Retry, Hold, NotFound) as error:
+            self._fail(number, follower, str(error))
+            return False
+        except Exception as error:  # a mistake of ours: those who listen go on from where they are
+            _log.exception("feed_failed", event_name="feed.failed", partition=number)
+            self._fail(number, follower, f"the live feed failed: {error!r}; it tries again")
+            return False
+        self._problems.pop(number, None)
+        if told:
+            tell(told)
+        return bool(told)
 
-    def _begin_to_hide(self, partition: int, state: State) -> None:
-        """Learn from the store what it does not show any more of what the log still holds."""
-        hiding = self._hiding[partition] = Hiding()
-        marks = [mark for mark in state.marks if mark.partition == partition]
-        hiding.note(reversed(marks))
-        for offset in sorted({mark.offset for mark in marks if mark.reason == "purged"}):
-            with contextlib.suppress(NotFound):  # cut, with all that came before it
-                (record, *_) = self._log.read(partition, offset, 1)
-                hiding.see(offset, self._opener.open(record.frame).body.entries)
-        hiding.floor = self._meaning.floor
-
-
-def _lost(partition: int, unread: Unread) -> Fresh:
-    return Fresh(partition, unread.offset, unread.next_offset, 0, lost=f"{unread.reason}: {unread.why}")
+    def _fail(self, number: int, follower: Follower, problem: str) -> None:
+        if self._problems.get(number) != problem:
+            _log.warning("feed_waits", event_name="feed.waits", partition=number, problem=problem)
+        self._problems = {**self._problems, number: problem}
+        self._again[number] = self._clock.monotonic() + _RETRY_SECONDS
+        follower.rest()

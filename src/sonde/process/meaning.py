@@ -17,17 +17,45 @@ from sonde.process.numbering import Numbering
 from sonde.process.rows import Arrived, Rows
 
 
-class Meaning:
-    """Numbers series as they come, and knows the profiles in force. Any thread may use it.
-
-    The numbers are its own, not the store's; they stay for as long as it lives.
-    """
+class Roll:
+    """Gives every series one number, whichever partition names it. The numbers are its own, not the store's; they stay for as
+    long as it lives. Any thread may use it."""
 
     def __init__(self) -> None:
+        self.series: list[Series] = []
+        self._numbers: dict[tuple[str, ...], int] = {}
+        self._lock = threading.Lock()
+
+    def numbers(self, series: Iterable[Series]) -> list[int]:
+        """The numbers of some series."""
+        with self._lock:
+            return [self._number(one) for one in series]
+
+    def _number(self, series: Series) -> int:
+        number = self._numbers.setdefault(series[1:], len(self.series))
+        if number == len(self.series):
+            self.series.append(series._replace(id=number))
+        return number
+
+
+class Meaning:
+    """Numbers the series of one partition as they come, and knows the profiles in force there. Any thread may use it."""
+
+    def __init__(self, roll: Roll) -> None:
+        self._roll = roll
+        self._on_roll = np.zeros(0, np.int32)
         self._numbering = Numbering()
         self._definitions = Definitions()
         self._marking = Marking()
         self._lock = threading.Lock()
+
+    def on_roll(self, numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """The numbers that series have on the roll, by those that :meth:`of` gave."""
+        with self._lock:
+            new = self._numbering.series[len(self._on_roll) :]
+            if new:
+                self._on_roll = np.append(self._on_roll, np.array(self._roll.numbers(new), np.int32))
+            return self._on_roll[numbers]
 
     def series(self, number: int) -> Series:
         """The series with a number that was given out."""
