@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
 from sonde.config.address import DATABASE, checked_log, checked_servers, checked_store, checked_topic
 from sonde.config.key import Section, key
-from sonde.config.values import Keys, MaybeCount, Pem, SecretPem, Size, Span
+from sonde.config.values import Flag, Keys, MaybeCount, Pem, SecretPem, Size, Span
 
 _NONE: Final = SecretStr("")
 _DAY: Final = 86_400.0
@@ -93,6 +93,11 @@ class Kafka(Section):
     )
     group_id: str = key(
         "sonde", "Group in which processors share the partitions out.", older=("KAFKA_GROUP_ID",), min_length=1
+    )
+    plain_events: Flag = key(
+        True,
+        "Whether JSON events that other programs write to the topic are taken as anonymous readings. They are not "
+        "encrypted, nor authenticated by Sonde: whoever may write to the topic may send them.",
     )
     partitions: int = key(64, "Partitions of a topic that is made.", ge=1, le=10_000)
     replication: MaybeCount = key(

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from sonde.errors import SondeError
 from sonde.log.kafka.failures import failure, raised
 from sonde.log.kafka.place import Place
+from sonde.log.kafka.record import record_of
 
 FETCH_BYTES: Final = 2 << 20
 """How much of one partition is fetched at a time."""
@@ -151,7 +152,7 @@ class Fetcher:
             return None
         if error is None:
             if offset >= place.end:
-                place.add(offset, message.value() or b"")
+                place.add(record_of(message, offset))
         elif error.code() == KafkaError._PARTITION_EOF:
             place.reach(offset)
         else:

@@ -44,11 +44,11 @@ class Place:
         """Whether reading on from ``offset`` fits what is here, or what comes next."""
         return self.failure is None and self.start <= offset <= self.end
 
-    def add(self, offset: int, frame: bytes) -> None:
-        self.records.append(Record(offset, frame))
-        self.end = offset + 1
-        self.bytes += len(frame)
-        self.unread_bytes += len(frame)
+    def add(self, record: Record) -> None:
+        self.records.append(record)
+        self.end = record.offset + 1
+        self.bytes += len(record.frame)
+        self.unread_bytes += len(record.frame)
         self.at_end = False
 
     def cut(self, first: int) -> None:

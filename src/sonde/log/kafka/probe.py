@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from sonde.errors import Retry
 from sonde.log.kafka.failures import failure, raised
+from sonde.log.kafka.record import record_of
 from sonde.ports import Record
 
 FETCH_BYTES: Final = 64 << 10
@@ -43,7 +44,7 @@ class Probe:
                     if error is not None:
                         raise failure(error, f"read partition {partition} of {self._topic}")
                     if at is not None and at >= offset:
-                        return self._more(Record(at, message.value() or b""), partition, limit_bytes)
+                        return self._more(record_of(message, at), partition, limit_bytes)
             except (KafkaException, RuntimeError) as error:
                 raise raised(error, f"read {self._topic}") from None
             finally:
@@ -57,11 +58,14 @@ class Probe:
             message = self._consumer.poll(0)
             if message is None or message.error() is not None or message.partition() != partition:
                 break
-            at, frame = message.offset(), message.value() or b""
-            size += len(frame)
-            if at is None or at <= found[-1].offset or size > limit_bytes:
+            at = message.offset()
+            if at is None or at <= found[-1].offset:
                 break
-            found.append(Record(at, frame))
+            record = record_of(message, at)
+            size += len(record.frame)
+            if size > limit_bytes:
+                break
+            found.append(record)
         return found
 
     def _rest(self) -> None:
