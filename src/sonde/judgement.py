@@ -7,7 +7,7 @@ not. What late data changes afterwards is judged again: history is corrected, wh
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow as pa
 from sonde.alert import RETROACTIVE_AFTER, Outcome, follow, quiet_span
 from sonde.changes import Alert, Series
 from sonde.clock import SECOND, Micros
+from sonde.errors import Invalid, Problem
 from sonde.rule import Floats, Rule
 from sonde.watch import Times, of_windows
 from sonde.window import run_starts
@@ -36,7 +37,8 @@ class Findings(msgspec.Struct, omit_defaults=True):
     """What the owner of ``rule`` (as it was set at ``set_at``) found in the windows that began before ``until``.
 
     ``round`` counts these, so that none counts twice. ``settled`` are the series whose corrections, up to the offset of
-    each partition in ``offsets``, have been judged.
+    each partition in ``offsets``, have been judged. ``series`` gives the names behind all numbers here, which are those of a
+    store: a partition has numbers of its own (:func:`renumbered`). Where it is empty the numbers are the partition's.
     """
 
     rule: str
@@ -47,6 +49,33 @@ class Findings(msgspec.Struct, omit_defaults=True):
     settled: list[int] = []
     found: list[Found] = []
     gone: list[str] = []
+    series: list[Series] = []
+
+
+def renumbered(findings: Findings, numbers: Sequence[int]) -> Findings:
+    """``findings`` with the ``numbers`` of their ``series`` in a partition; :class:`Invalid` if one stands there that has no
+    name."""
+    own = {-1: -1, **{series.id: number for series, number in zip(findings.series, numbers, strict=True)}}
+    try:
+        found = [
+            msgspec.structs.replace(one, alert=msgspec.structs.replace(one.alert, series=own[one.alert.series]))
+            for one in findings.found
+        ]
+        settled = [own[number] for number in findings.settled]
+    except KeyError as missing:
+        raise Invalid(Problem(None, "findings", f"the series {missing} has no name")) from None
+    return msgspec.structs.replace(findings, found=found, settled=settled, series=[])
+
+
+def parse(payload: Any) -> Findings:
+    """The findings in an entry; :class:`Invalid` if they make no sense."""
+    try:
+        findings = msgspec.convert(payload, Findings)
+    except msgspec.ValidationError as error:
+        raise Invalid(Problem(None, "findings", str(error))) from None
+    if any(not partition.isdecimal() for partition in findings.offsets):
+        raise Invalid(Problem(None, "findings", "a partition that is no number"))
+    return findings
 
 
 class Judged(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from sonde.changes import WINDOWS, Alert, Changes, Corrected, Definition, Progre
 from sonde.clock import SECOND
 from sonde.entry import Entry, EntryKind
 from sonde.errors import Invalid
+from sonde.judgement import parse, renumbered
 from sonde.moment import format_time
 from sonde.ports import Identities
 from sonde.process.alarms import Alarms
@@ -74,12 +75,12 @@ class Folding:
         heard = Heard.of(self.progress.partition, frames, self.progress.log_time)
         self._alarms.begin(heard)
         sifted = self._dedupe.sift(frames, tally)
-        definitions = self._apply(sifted.entries, tally)
-        purges = self._purge(sifted.entries, tally)
         new: list[Series] = []
+        definitions = self._apply(sifted.entries, tally, new)
+        purges = self._purge(sifted.entries, tally)
         tables: dict[str, Any] = {}
         if sifted.batches:
-            new, tables = self._fold_readings(sifted, tally, heard)
+            tables = self._fold_readings(sifted, tally, heard, new)
         self._alarms.end()
         last = frames[-1]
         return self._changes(
@@ -163,14 +164,15 @@ class Folding:
             **more,
         )
 
-    def _apply(self, entries: Sequence[tuple[Place, Entry]], tally: Tally) -> list[Definition]:
-        """Put what is not readings in force, in the order of the log; a tick says nothing but its time."""
+    def _apply(self, entries: Sequence[tuple[Place, Entry]], tally: Tally, new: list[Series]) -> list[Definition]:
+        """Put what is not readings in force, in the order of the log; a tick says nothing but its time. Series that were only
+        heard of here, and no reading yet, are ``new``."""
         changed: list[Definition] = []
         for place, entry in entries:
             try:
                 if entry.kind == EntryKind.COMMAND:
                     self._commanding.apply(entry, place.log_time)
-                changed += self._alarms.apply(entry, place)
+                changed += self._alarms.apply(self._in_own_numbers(entry, new), place)
                 changed += self._define(entry, place, tally)
             except Invalid as error:
                 tally.set_aside(place, entry, 0, str(error))
@@ -182,6 +184,18 @@ class Folding:
             theirs = [s for s in self._numbering.series if s.device in devices]
             self._marking.learn(theirs, self._definitions.profiles)
         return changed
+
+    def _in_own_numbers(self, entry: Entry, new: list[Series]) -> Entry:
+        """Findings name series that may be of other partitions; here they have numbers like all others."""
+        if entry.kind != EntryKind.FINDINGS:
+            return entry
+        findings = parse(entry.payload)
+        if not findings.series:
+            return entry
+        numbers, unknown = self._numbering.place(findings.series)
+        self._learn(unknown)
+        new += unknown
+        return msgspec.structs.replace(entry, payload=msgspec.to_builtins(renumbered(findings, numbers)))
 
     def _purge(self, entries: Sequence[tuple[Place, Entry]], tally: Tally) -> list[Purge]:
         """What purges take. They leave nothing of it in what is known here either."""
@@ -217,11 +231,12 @@ class Folding:
             _tell_loss(place, entry, tally)
         return changed
 
-    def _fold_readings(self, sifted: Sifted, tally: Tally, heard: Heard) -> tuple[list[Series], dict[str, Any]]:
+    def _fold_readings(self, sifted: Sifted, tally: Tally, heard: Heard, new: list[Series]) -> dict[str, Any]:
         settings = self._definitions.settings
         arrived = Arrived.of(sifted.batches, sifted.pieces)
-        series, new = self._numbering.number(arrived.batch)
-        self._learn(new)
+        series, unknown = self._numbering.number(arrived.batch)
+        self._learn(unknown)
+        new += unknown
         arrived.mark_clocks(round(settings.future_limit * SECOND))
         late = self._late(arrived, series)
         if late.any():
@@ -237,7 +252,7 @@ class Folding:
         last = rows.newest(self._newest)
         arrived_at = self._latest.arrivals(rows, last, heard)
         self._latest.move_on(rows, last, arrived_at)
-        return new, {
+        return {
             "readings": rows.readings(),
             "windows": _windows(rows, settings.windows),
             "latest": rows.latest(last, arrived_at),

@@ -34,7 +34,8 @@ from sonde.judgement import (
 )
 from sonde.ports import Store
 from sonde.question import AlertsOf, Corrections, Defined, Folded, Question, Reached
-from sonde.reading import TIME
+from sonde.reading import NAMES, TIME
+from sonde.routing import CONTROL
 from sonde.rule import Rule
 
 _log = structlog.get_logger()
@@ -94,7 +95,7 @@ class Judge:
                 payload = msgspec.to_builtins(findings)
                 entries.append(Entry(EntryKind.FINDINGS, SOURCE, payload=payload))
         if entries:
-            self._awaited = self._record(entries, min(place.offsets, default=0))
+            self._awaited = self._record(entries, CONTROL)
         return bool(entries)
 
     def _place(self) -> _Place:
@@ -133,6 +134,7 @@ class Judge:
             return None
         findings.until, findings.set_at = max(since, until), set_at
         findings.round = (judged.round if judged is not None else 0) + 1
+        findings.series = [one for one in dict.fromkeys(findings.series) if one.id >= 0]
         findings.offsets = {str(partition): offset for partition, offset in place.offsets.items()}
         return findings
 
@@ -159,6 +161,7 @@ class Judge:
             open_ = next((alert for alert in known.get(key, ()) if alert.state != "resolved"), None)
             if key in again.chosen or (open_ is None and is_quiet(rule, group.value)):
                 continue
+            findings.series.append(group.series)
             for id_, alert in judge(rule, group, open_, place.log_time).changed.items():
                 if alert is None:
                     findings.gone.append(id_)
@@ -167,7 +170,7 @@ class Judge:
 
     def _judge_again(self, rule: Rule, again: "_Again", known: Mapping[Key, list[Alert]], place: _Place) -> Findings:
         """Correct what was found in windows that late data has changed since."""
-        findings = Findings(rule.id, 0, 0, 0, {}, [], [], [])
+        findings = Findings(rule.id, 0, 0, 0, {}, [], [], [], again.named())
         starts = again.choose(known)
         if not starts:
             return findings
@@ -183,6 +186,7 @@ class Judge:
             right = {id_: alert for id_, alert in outcome.changed.items() if alert is not None}
             touched = [a for a in known.get(key, ()) if a.resolved_at is None or a.resolved_at >= start]
             corrected = correct(touched, right, again.until)
+            findings.series.append(group.series)
             findings.found += corrected.found
             findings.gone += corrected.gone
         return findings
@@ -199,14 +203,20 @@ class _Again:
         self._rule, self._base, self.until = rule, base, until
         self._starts: dict[Key, Micros] = {}
         self._series: dict[Key, set[int]] = {}
+        self._names: dict[int, Series] = {}
         for row in changed:
             key = _key(rule, row["id"], row["metric"], row["site"], row["zone"])
             self._starts[key] = min(row["start"], self._starts.get(key, new))
             self._series.setdefault(key, set()).add(row["id"])
+            self._names[row["id"]] = Series(row["id"], *(row[name] for name in NAMES))
         oldest = min(self._starts.values(), default=until)
         self.oldest = max(base, look_back(rule, oldest, ()) - width_of(rule))
         self.chosen: set[Key] = set()
         self.settled: set[int] = set()
+
+    def named(self) -> list[Series]:
+        """The series of which windows changed."""
+        return list(self._names.values())
 
     def choose(self, known: Mapping[Key, list[Alert]]) -> Mapping[Key, Micros]:
         """From where each series, zone or site is to be judged: as many as may be in one go, at least one."""

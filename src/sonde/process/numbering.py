@@ -23,6 +23,20 @@ class Numbering:
         self._numbers: dict[Names, int] = {s[1:]: s.id for s in self.series}
         self._next = self.series[-1].id + 1 if self.series else 0
 
+    def place(self, series: Iterable[Series]) -> tuple[list[int], list[Series]]:
+        """The numbers of series that somebody names otherwise than by readings, and those that are new."""
+        numbers: list[int] = []
+        new: list[Series] = []
+        for one in series:
+            number = self._numbers.get(one[1:])
+            if number is None:
+                number = self._numbers[one[1:]] = self._next
+                self._next += 1
+                new.append(one._replace(id=number))
+            numbers.append(number)
+        self.series.extend(new)
+        return numbers, new
+
     def number(self, batch: Batch) -> tuple[npt.NDArray[np.int32], list[Series]]:
         """The number of each row's series, and the series that are new."""
         codes, size = _codes(batch.columns)

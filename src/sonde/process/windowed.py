@@ -6,7 +6,6 @@ data has changed, and enters what was found into the book.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,7 +16,7 @@ from sonde.changes import Alert, Correction, Definition, Series
 from sonde.clock import Micros
 from sonde.entry import Entry
 from sonde.errors import Invalid, Problem
-from sonde.judgement import GRACE, Findings, Found, Judged, aligned, width_of
+from sonde.judgement import GRACE, Found, Judged, aligned, parse, width_of
 from sonde.process.book import Book
 from sonde.process.heard import Heard
 from sonde.process.rows import Rows
@@ -88,7 +87,7 @@ class Windowed:
     def enter(self, entry: Entry, frame: int, heard: Heard) -> Definition | None:
         """What an owner found goes into the book; how far its rule has been judged then. None, and nothing, if the rule is
         another one now or this was entered before. :class:`Invalid` if it makes no sense."""
-        findings = _parsed(entry.payload)
+        findings = parse(entry.payload)
         rule, set_at = self._rules.get(findings.rule, (None, 0))
         judged = self._judged.get(findings.rule, Judged(0, 0))
         if rule is None or set_at != findings.set_at or findings.round != judged.round + 1:
@@ -133,13 +132,3 @@ class Windowed:
         assert after is not None
         self._book.tell(after, frame, why)
         return after
-
-
-def _parsed(payload: Any) -> Findings:
-    try:
-        findings = msgspec.convert(payload, Findings)
-        if any(not partition.isdecimal() for partition in findings.offsets):
-            raise Invalid(Problem(None, "findings", "a partition that is no number"))
-        return findings
-    except msgspec.ValidationError as error:
-        raise Invalid(Problem(None, "findings", str(error))) from None
