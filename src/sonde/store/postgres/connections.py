@@ -9,6 +9,7 @@ from typing import Any, Final
 import psycopg
 
 from sonde.errors import Retry
+from sonde.store.postgres.copy import register
 from sonde.store.postgres.trouble import meaning
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -132,15 +133,28 @@ class Connections:
 
 def connect(url: str) -> Connection:
     """A connection outside any pool, that commits each statement by itself; driver errors stay as they are."""
-    return psycopg.connect(url, autocommit=True, prepare_threshold=None, **_CONNECT)
+    connection = psycopg.connect(url, autocommit=True, prepare_threshold=None, **_CONNECT)
+    register(connection)
+    return connection
 
 
 @contextmanager
 def transaction(connection: Connection, seconds: float) -> Iterator[None]:
-    """A transaction on a connection that is there already. After an error the connection is of no use."""
+    """A transaction on a connection that is there already."""
     connection.execute(_begin(seconds, ""))
-    yield
+    try:
+        yield
+    except BaseException:
+        _roll_back(connection)
+        raise
     connection.execute("commit")
+
+
+def _roll_back(connection: Connection) -> None:
+    try:
+        connection.rollback()
+    except psycopg.Error:
+        return  # the connection is gone, and the server has rolled back by itself; the first error says why
 
 
 def _begin(seconds: float, how: str) -> bytes:
