@@ -50,6 +50,8 @@ class PostgresServer:
         assert made.returncode == 0, made.stderr.decode()
         self.start()
         self.execute("create role sonde login")
+        self.execute("create role sonde_read nologin")  # an ordinary user may not make roles
+        self.execute("grant sonde_read to sonde")
 
     def start(self) -> None:
         """Start it, and wait until it answers."""

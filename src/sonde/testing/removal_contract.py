@@ -45,8 +45,8 @@ QUESTIONS: tuple[Question, ...] = (
     Devices(),
     History(limit=10_000),
     History(limit=10_000, oldest_first=True, metric="co2"),
-    Sql("select * from readings order by all"),
-    Sql("select * from windows order by all"),
+    Sql("select * from readings"),
+    Sql("select * from windows"),
 )
 
 
