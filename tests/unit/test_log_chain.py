@@ -81,7 +81,9 @@ def test_a_log_is_checked_by_its_port() -> None:
     log = MemoryLog(2)
     frames = [frame for _, frame in interleaved(3)]
     log.append(0, frames)
-    log._frames[1] += [*frames[:30], b"{}", *frames[31:40], b"SNDE" + bytes(200)]  # others may write there too
+    sealer = Sealer(RING)
+    alone = [sealer.seal(Body([Entry(EntryKind.TICK)]), 1) for _ in range(40)]
+    log._frames[1] += [*alone[:30], b"{}", *alone[31:40], b"SNDE" + bytes(200)]  # others may write there too
     told: list[tuple[int, int]] = []
     found = check(log, RING, lambda done, total: told.append((done, total)))
     assert (found.frames, found.opened) == (len(frames) + 40, len(frames) + 39)
