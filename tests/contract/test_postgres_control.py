@@ -6,16 +6,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from sonde.access import Access
 from sonde.audit import Act, act, chained, written
 from sonde.clock import DAY, Clock, SystemClock
+from sonde.control.audit import SqliteAuditTrail
+from sonde.control.notices import SqliteNotices
 from sonde.control.postgres import notices as adapters
 from sonde.control.postgres.audit import PostgresAuditTrail
 from sonde.control.postgres.control import PostgresControl
+from sonde.control.postgres.moving import move
 from sonde.control.postgres.notices import PostgresNotices
+from sonde.control.sqlite import SqliteControl
 from sonde.errors import Damaged, Retry, Unauthenticated
 from sonde.ports import AuditTrail, Control, Credential, Notices, Session
 from sonde.store.postgres.connections import Connections
@@ -194,6 +199,36 @@ def test_an_act_that_cannot_be_written_says_retry(postgres: PostgresServer, conn
         postgres.start()
     write(trail, 1)
     assert trail.verify() == 1
+
+
+def test_a_control_database_moves_from_its_file(tmp_path: Path, connections: Connections) -> None:
+    path, now = tmp_path / "control.db", SystemClock().now()
+    file, acts, told = SqliteControl(path), SqliteAuditTrail(path), SqliteNotices(path)
+    tokens = [_token(file) for _ in range(3)]
+    key = digest(new_secret())
+    made = tokens[0][1]
+    file.sessions.put(key, Session(session_id(key), "cookie", made.id, made.name, now, now + DAY, agent="Füchse\t\\N"))
+    file.revoke(tokens[2][1].id)
+    write(acts, 5)
+    acts.forget(3)
+    told.add("webhook.ops", "log", {0: 5}, [notice(1), notice(2)])
+    assert move(path, connections) == 3
+    with closing(PostgresControl(connections)) as control:
+        assert control.tokens() == file.tokens()
+        assert list(control.sessions.all(now)) == list(file.sessions.all(now))
+        found = control.sessions.take(key, "cookie", now)
+        assert found is not None
+        assert found.id == made.id
+        trail = PostgresAuditTrail(connections)
+        assert trail.head() == acts.head()
+        assert trail.read(None, 10) == acts.read(None, 10)
+        assert trail.verify(dict([acts.head()])) == 3
+        write(trail, 1)
+        assert list(PostgresNotices(connections).recent(None, 10)) == list(told.recent(None, 10))
+        assert move(path, connections) is None, "it has things of its own now"
+        assert trail.verify() == 4
+    for each in (file, acts, told):
+        each.close()
 
 
 def _token(control: Control) -> tuple[Token, Credential]:

@@ -78,9 +78,15 @@ def copy_log(
     """
     lock = directory.lock()
     try:
-        return _Copy(directory, settings, ring, target, progress, clock or SystemClock()).run(partial=partial)
+        spread = Spread(walk.log_id(source_path(directory, settings)), len(target.ends()))
+        return _Copy(directory, settings, ring, target, spread, progress, clock or SystemClock()).run(partial=partial)
     finally:
         lock.release()
+
+
+def source_path(directory: DataDirectory, settings: Settings) -> Path:
+    """The log in files of an installation, whatever its settings say by now of the log to be."""
+    return directory.log if settings.topic is not None else log_path(directory, settings)
 
 
 class _Copy:
@@ -90,15 +96,15 @@ class _Copy:
         settings: Settings,
         ring: Keys,
         log: Log,
+        spread: Spread,
         progress: Progress,
         clock: Clock,
     ) -> None:
-        self._source = log_path(directory, settings)
+        self._source = source_path(directory, settings)
         self._id = walk.log_id(self._source)
-        self._ring, self._log, self._progress, self._clock = ring, log, progress, clock
+        self._ring, self._log, self._spread, self._progress, self._clock = ring, log, spread, progress, clock
         self._codec = Codec.named(settings.log.codec)
         self._record = _record_of(directory, self._id, log.id)
-        self._spread = Spread(self._id, len(log.ends()))
         self._silent: set[str] = set()
         self._last: tuple[int, Micros] | None = None  # offset and log time of the frame before
         self._counted = 0

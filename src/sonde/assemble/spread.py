@@ -3,11 +3,13 @@ known again when it comes twice."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from sonde.entry import Body, Entry, EntryKind
+from sonde.errors import Invalid
+from sonde.judgement import parse
 from sonde.process.identity import KEY_BYTES
 from sonde.reading import Batch
 from sonde.routing import CONTROL, partition_of_lane, split
@@ -16,13 +18,15 @@ from sonde.sink.streams import copies
 _EVERYWHERE: Final = frozenset(
     {EntryKind.RULE, EntryKind.ACKNOWLEDGEMENT, EntryKind.PURGE, EntryKind.SETTINGS, EntryKind.EXPIRY}
 )
-_LEFT_OUT: Final = frozenset({EntryKind.TICK, EntryKind.FINDINGS, EntryKind.AUDIT})
-"""What says something of the log that it stands in: of its time, of the offsets and series of its processor; and anchors of an
-audit trail that stays where it is."""
+_LEFT_OUT: Final = frozenset({EntryKind.TICK, EntryKind.AUDIT})
+"""Ticks; and anchors of an audit trail, which servers write anew for the trail that they have."""
+
+_PLACES: Final[dict[str, Any]] = {"offsets": {}, "settled": []}
+"""What findings say of places in their log. Without it, the owner of their rule looks once more at what late data changed."""
 
 
 class Spread:
-    """Spreads the frames of the log with an id over so many partitions."""
+    """Spreads the frames of the log with an id over so many partitions. The log's time is left to whoever copies it."""
 
     def __init__(self, log: str, partitions: int) -> None:
         self._log, self._partitions = log.encode(), partitions
@@ -35,7 +39,7 @@ class Spread:
         for position, entry in enumerate(body.entries):
             rows = body.batch.slice(row, entry.rows) if body.batch is not None and entry.rows else None
             row += entry.rows
-            if entry.kind in _LEFT_OUT:
+            if entry.kind in _LEFT_OUT or _is_unnamed(entry):
                 continue
             for partition, part, batch in self._parts(self._known_again(entry, offset, position), rows):
                 entries.setdefault(partition, []).append(part)
@@ -66,5 +70,20 @@ class Spread:
         """An entry that has no identity gets one from its place: copied twice, it counts once."""
         if entry.epoch or entry.key:
             return entry
-        place = b"%d %d" % (offset, position)
-        return msgspec.structs.replace(entry, key=hashlib.sha256(b"copy\0" + self._log + place).digest()[:KEY_BYTES])
+        place = b" %d %d" % (offset, position)
+        key = hashlib.sha256(b"copy\0" + self._log + place).digest()[:KEY_BYTES]
+        payload = {**entry.payload, **_PLACES} if entry.kind == EntryKind.FINDINGS else entry.payload
+        return msgspec.structs.replace(entry, key=key, payload=payload)
+
+
+def _is_unnamed(entry: Entry) -> bool:
+    """Whether an entry holds findings about series that it does not name: elsewhere they have other numbers. The owner of the
+    rule finds the same again."""
+    if entry.kind != EntryKind.FINDINGS:
+        return False
+    try:
+        findings = parse(entry.payload)
+    except Invalid:
+        return True  # nobody could ever enter them
+    named = {-1, *(series.id for series in findings.series)}
+    return any(found.alert.series not in named for found in findings.found)
