@@ -152,6 +152,7 @@ class Kafka:
         heap: str = HEAP,
     ) -> None:
         self.brokers: list[Broker] = []
+        self._admin: AdminClient | None = None
         ports = {name: _free_ports(brokers) for name in ("CONTROLLER", "PLAINTEXT", *more)}
         self._servers = {name: ",".join(f"127.0.0.1:{port}" for port in some) for name, some in ports.items()}
         self.servers = self._servers["PLAINTEXT"]
@@ -204,7 +205,11 @@ class Kafka:
 
     def admin(self) -> AdminClient:
         """A client of the tests' own."""
-        return AdminClient({"bootstrap.servers": self.servers, "log_level": 0, "reconnect.backoff.max.ms": 500})
+        if self._admin is None:
+            self._admin = AdminClient(
+                {"bootstrap.servers": self.servers, "log_level": 0, "reconnect.backoff.max.ms": 500}
+            )
+        return self._admin
 
     def topic(self, partitions: int = 1, *, name: str = "", **settings: str) -> str:
         """Make a topic of a new name, on as many brokers as a topic is kept on; names of ``settings`` have ``_`` for

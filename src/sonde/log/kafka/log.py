@@ -43,9 +43,9 @@ class KafkaLog:
         seconds: float = SECONDS,
         buffer_bytes: int = BUFFER_BYTES,
     ) -> None:
-        self._name = name
+        self.name = name
         self._admin = clients.admin(connection)
-        found = topic.look(self._admin, name, settings=True)
+        found = topic.find(self._admin, name, settings=True)
         if found is None:
             raise topic.absent(name, connection.servers)
         self.id = found.id
@@ -84,7 +84,7 @@ class KafkaLog:
             raise
         if first < before:
             self._watch.look()
-            raise Retry(f"partition {partition} of {self._name} has lost what was confirmed", hint="See sonde doctor")
+            raise Retry(f"partition {partition} of {self.name} has lost what was confirmed", hint="See sonde doctor")
         return first
 
     def read(self, partition: int, offset: int, limit_bytes: int, wait: float = 0.0) -> Sequence[Record]:
@@ -107,12 +107,12 @@ class KafkaLog:
         below = min(below, end)
         if below <= first:
             return
-        place = TopicPartition(self._name, partition, below)
+        place = TopicPartition(self.name, partition, below)
         asked = self._admin.delete_records([place], request_timeout=topic.SECONDS, operation_timeout=topic.SECONDS)
         try:
             first = asked[place].result(2 * topic.SECONDS).low_watermark
         except KafkaException as error:
-            raise raised(error, f"cut partition {partition} of {self._name}") from None
+            raise raised(error, f"cut partition {partition} of {self.name}") from None
         except TimeoutError:
             raise Retry(f"Kafka did not cut partition {partition} in {topic.SECONDS:.0f} s", after=1.0) from None
         self._ends.forget()

@@ -1,5 +1,6 @@
 """The topic that is a log: what it is now, and how it is made."""
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ COPIES: Final = 3
 ENVELOPE: Final = 1024
 """What a broker counts as part of a message beside the frame; rather too much than too little."""
 
+_LOOKS: Final = 10
+_BETWEEN: Final = 0.2
 _BROKER_BYTES: Final = 1 << 20
 """What a topic takes if nobody may look and nobody has said."""
 
@@ -91,12 +94,24 @@ def look(admin: AdminClient, name: str, *, settings: bool = False) -> Topic | No
     return Topic(name, _hex(found.topic_id), partitions, _settings(admin, name) if settings else {})
 
 
+def find(admin: AdminClient, name: str, *, settings: bool = False) -> Topic | None:
+    """The same, but it takes a while before it believes that there is none: brokers hear of new topics one by one."""
+    for _ in range(_LOOKS):
+        if found := look(admin, name, settings=settings):
+            return found
+        time.sleep(_BETWEEN)
+    return None
+
+
 def make(connection: Connection, plans: Sequence[Plan]) -> list[str]:
     """Make those topics that are not there; the names of those that were made. :class:`Hold` says what to ask the
     administrator of Kafka for, where that is not allowed; :class:`Retry` if no broker answers."""
     admin = clients.admin(connection)
     missing = [plan for plan in plans if look(admin, plan.name) is None]
-    return [plan.name for plan in missing if _make(admin, connection.servers, plan)]
+    made = [plan.name for plan in missing if _make(admin, connection.servers, plan)]
+    for plan in missing:
+        _await(admin, plan.name)
+    return made
 
 
 def _make(admin: AdminClient, servers: str, plan: Plan) -> bool:
@@ -113,6 +128,15 @@ def _make(admin: AdminClient, servers: str, plan: Plan) -> bool:
             raise why from None
         raise Hold(why.message, hint=f"Ask the administrator of Kafka for this: {command(servers, plan)}") from None
     return True
+
+
+def _await(admin: AdminClient, name: str) -> None:
+    """Until a new topic can be used."""
+    deadline = time.monotonic() + 3 * SECONDS
+    while (found := look(admin, name)) is None or any(p.leader < 0 for p in found.partitions):
+        if time.monotonic() > deadline:
+            raise Retry(f"the topic {name} was made, but has no leaders yet", hint="See sonde doctor", after=1.0)
+        time.sleep(_BETWEEN)
 
 
 def command(servers: str, plan: Plan) -> str:

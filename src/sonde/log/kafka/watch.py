@@ -9,10 +9,12 @@ from sonde.errors import Hold, Retry, SondeError
 from sonde.log.kafka import topic
 
 EVERY: Final = 2.0
+_SOON: Final = 0.3
+_PROOF: Final = 4  # looks that say the same
 
 
 class Watch:
-    """``partitions`` is how many there are now; ``check`` raises what is wrong."""
+    """``partitions`` is how many there are now. Looks at it from a thread of its own."""
 
     def __init__(self, admin: AdminClient, first: topic.Topic) -> None:
         self.partitions = len(first.partitions)
@@ -21,7 +23,8 @@ class Watch:
         self._id = first.id
         self._problem: SondeError | None = None
         self._stop = threading.Event()
-        self._wanted = threading.Event()
+        self._lock = threading.Lock()
+        self._suspicion = 0
         self._thread = threading.Thread(target=self._run, name="sonde-kafka-watch", daemon=True)
         self._thread.start()
 
@@ -35,26 +38,26 @@ class Watch:
         """Why the brokers do not answer, if they do not."""
         return self._problem if isinstance(self._problem, Retry) else None
 
-    def look_now(self) -> None:
-        """Something is odd: do not wait for the next look."""
-        self._wanted.set()
-
     def look(self) -> None:
         """Look, and :meth:`check`."""
-        self._problem = self._found()
+        self._see()
         self.check()
 
     def close(self) -> None:
         self._stop.set()
-        self._wanted.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            self._wanted.wait(EVERY)
-            self._wanted.clear()
-            if not self._stop.is_set():
-                self._problem = self._found()
+        while not self._stop.wait(_SOON if self._suspicion else EVERY):
+            self._see()
+
+    def _see(self) -> None:
+        """One look. A broker that has just come back may know less than the others: what is told once is no proof."""
+        with self._lock:
+            found = self._found()
+            self._suspicion = self._suspicion + 1 if isinstance(found, Hold) else 0
+            if not 0 < self._suspicion < _PROOF:
+                self._problem = found
 
     def _found(self) -> SondeError | None:
         try:
