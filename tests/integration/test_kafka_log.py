@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.cimpl import NewPartitions
 
 from sonde.entry import Body, Entry
 from sonde.errors import Hold, NotFound, Retry, TooLarge
@@ -194,7 +193,7 @@ def test_partitions_that_were_added_are_there(kafka: Kafka) -> None:
     log = KafkaLog(kafka.connection, topic)
     with pytest.raises(NotFound):
         log.append(3, frames(1))
-    kafka.admin().create_partitions([NewPartitions(topic, 4)])[topic].result(DEADLINE)
+    kafka.add_partitions(topic, 4)
     kafka.until(lambda: log.partitions == 4, "the log has four partitions")
     written = frames(2)
     kafka.until(lambda: _takes(log, 3, written), "the new partition takes frames")

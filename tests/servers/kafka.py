@@ -22,7 +22,7 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from sonde.log.kafka.connection import Connection
 from tests.servers.kafka_jars import jars, needed
@@ -223,6 +223,11 @@ class Kafka:
         admin.create_topics([NewTopic(name, partitions, copies, config=config)])[name].result(60)
         self.until(lambda: self._led(admin, name, partitions), f"the topic {name} has leaders")
         return name
+
+    def add_partitions(self, topic: str, total: int) -> None:
+        """Let a topic have more of them."""
+        self.admin().create_partitions([NewPartitions(topic, total)])[topic].result(60)
+        self.until(lambda: self._led(self.admin(), topic, total), f"the new partitions of {topic} have leaders")
 
     def url(self, topic: str) -> str:
         """What stands in ``[log] url`` for a topic of this cluster."""

@@ -21,6 +21,9 @@ SILENCE: Final = 30.0
 """The same for a member that runs and does not ask."""
 
 
+_STALE: Final = 15.0  # seconds after which a complaint that did not come again says nothing more
+
+
 class KafkaMembership:
     """A place in ``group`` for the topic ``name``. :class:`Hold` if the settings make no sense."""
 
@@ -33,7 +36,7 @@ class KafkaMembership:
         self._lock = threading.Lock()
         self._mine: frozenset[int] = frozenset()
         self._problem: SondeError | None = None
-        self._asked = time.monotonic()
+        self._asked = self._complained = time.monotonic()
         self._open = True
         self._consumer = clients.member(connection, group, session=session, silence=silence, error_cb=self._complaint)
         self._consumer.subscribe([name], on_assign=self._gained, on_revoke=self._lost, on_lost=self._lost)
@@ -50,7 +53,7 @@ class KafkaMembership:
             self._poll()
             if silent:  # others have what was this one's; whether it is told so yet or not
                 return frozenset()
-            if self._problem is not None and not self._mine:
+            if self._problem is not None and not self._mine and now - self._complained < _STALE:
                 raise self._problem
             return self._mine
 
@@ -68,11 +71,12 @@ class KafkaMembership:
             while (message := self._consumer.poll(0)) is not None:
                 error = message.error()
                 if error is not None and error.code() != KafkaError._MAX_POLL_EXCEEDED:
-                    self._problem = failure(error, f"let this process join the group {self._group} of {self._name}")
+                    self._complaint(error)
         except (KafkaException, RuntimeError) as error:
             raise raised(error, f"let this process join the group {self._group} of {self._name}") from None
 
     def _complaint(self, error: KafkaError) -> None:
+        self._complained = time.monotonic()
         self._problem = failure(error, f"let this process join the group {self._group} of {self._name}")
 
     def _gained(self, consumer: Consumer, places: list[TopicPartition]) -> None:
