@@ -7,6 +7,7 @@ import pytest
 
 from sonde.ports import Store
 from sonde.store.postgres.store import PostgresStore
+from sonde.testing.partitions_contract import PartitionsAskedContract
 from sonde.testing.removal_contract import RemovalContract
 from sonde.testing.store_contract import StoreContract
 from sonde.testing.store_feed import LOG
@@ -16,6 +17,14 @@ pytestmark = pytest.mark.all
 
 
 class TestStore(StoreContract):
+    @pytest.fixture
+    def store(self, tables: str) -> Iterator[Store]:
+        store = PostgresStore(tables, LOG)
+        yield store
+        store.close()
+
+
+class TestPartitions(PartitionsAskedContract):
     @pytest.fixture
     def store(self, tables: str) -> Iterator[Store]:
         store = PostgresStore(tables, LOG)

@@ -155,9 +155,10 @@ create table store.definitions_by_partition (
 );
 create view store.definitions as
 select d.kind, d.name, d.body, d.log_time, d.source, d.who from store.definitions_by_partition d
-where not exists (
+where case when d.kind in ('profile', 'floor') then not exists (
   select from store.definitions_by_partition o where o.kind = d.kind and o.name = d.name
-    and (o.log_time > d.log_time or (o.log_time = d.log_time and o.partition < d.partition)));
+    and (o.log_time > d.log_time or (o.log_time = d.log_time and o.partition < d.partition)))
+  else d.partition = 0 end;  -- findings refer to what the first partition was told
 create table store.commands_by_partition (
   id text primary key, device text not null, command text not null, parameters text not null, who text not null,
   state text not null, accepted_at timestamptz not null, expires_at timestamptz not null, node text not null,
