@@ -459,7 +459,7 @@ class StoreContract(SamplesContract, CommandsContract, AlertsContract):
         assert len(rows_of(store, Devices(device=odd))) == 1
         assert len(rows_of(store, Trends(odd, START, START + DAY, device=odd))) == 1
         assert rows_of(store, Alerts(state=odd, severity=odd)) == []
-        assert len(rows_of(store, Sql("select 1 from readings where device = ?", parameters=(odd,)))) == 1
+        assert len(rows_of(store, Sql("select 1 from readings where device = $1", parameters=(odd,)))) == 1
 
     def test_housekeeping_changes_no_answer(self, store: Store) -> None:
         feed, series = Feed(), building(4)
