@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from sonde.clock import Micros
 from sonde.cursor import Cursor
+from sonde.removal import PurgeOrder
 from sonde.rule import Rule
 
 
@@ -257,8 +258,23 @@ class Gaps:
 
 
 @dataclass(frozen=True, slots=True)
+class Purgeable:
+    """How much a purge would take, as one row: ``readings, devices``."""
+
+    order: PurgeOrder
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedBeyond:
+    """When that resolved alert ended after which ``most`` others did: ``resolved_at``; no row if there are not so many."""
+
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sql:
-    """Anything that one SELECT over the stable views can ask; limits of time (seconds), memory and rows apply."""
+    """Anything that one SELECT over the stable views can ask, in the words of the store's engine; limits of time (seconds),
+    memory and rows apply. ``parameters`` are ``$1``, ``$2`` … in the text."""
 
     text: str
     seconds: float = 10.0
@@ -285,5 +301,7 @@ Question = (
     | CommandSteps
     | Ledger
     | Gaps
+    | Purgeable
+    | ResolvedBeyond
     | Sql
 )

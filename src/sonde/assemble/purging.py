@@ -21,16 +21,12 @@ from sonde.frame import Codec, Opener
 from sonde.metrics import Metrics
 from sonde.moment import format_time
 from sonde.process.rebuild import rebuild
-from sonde.question import Sql
+from sonde.question import Purgeable
 from sonde.removal import PurgeOrder
 from sonde.sink.sink import Sink
 from sonde.store.identities import SqliteIdentities
 
 _JSON: Final = "application/json"
-_COUNT: Final = """select coalesce(sum(n), 0)::bigint as readings, count(distinct device) as devices
-from (select device, metric, count(*) as n from readings where device glob ? and metric glob ? and time < make_timestamptz(?)
-  group by 1, 2)"""
-_EVER: Final = 7_258_118_400_000_000
 
 
 class Matching(msgspec.Struct, frozen=True):
@@ -83,8 +79,7 @@ class Stopped:
 
     def count(self, order: PurgeOrder) -> Matching:
         """How much an order is about."""
-        values = (order.device or "*", order.metric or "*", _EVER if order.before is None else order.before)
-        row: Mapping[str, int] = self._store.ask(Sql(_COUNT, seconds=600, parameters=values)).rows.to_pylist()[0]
+        row: Mapping[str, int] = self._store.ask(Purgeable(order)).rows.to_pylist()[0]
         return Matching(row["readings"], row["devices"])
 
     def purge(self, order: PurgeOrder) -> None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
+import pyarrow as pa
 import structlog
 
 from sonde.assemble.reserve import ReservingLog
@@ -16,7 +17,7 @@ from sonde.log.segments import SegmentLog
 from sonde.metrics import Metrics
 from sonde.moment import format_time
 from sonde.ports import AuditTrail, Held
-from sonde.question import Sql
+from sonde.question import ResolvedBeyond
 from sonde.removal import Floor
 from sonde.retention import Policy, Segment, Shed, Slowly, cuts, large_floors, old_floors, shed_floors
 from sonde.store.duckdb import DuckStore
@@ -217,9 +218,8 @@ class Retention:
     def _look_seldom(self, store: DuckStore, held: Held, now: Micros) -> None:
         most = self._policy.alerts_most
         if most is not None:
-            text = "select epoch_us(resolved_at) from alerts where state = 'resolved' order by 1 desc limit 1 offset ?"
-            found = store.ask(Sql(text, parameters=(most,))).rows
-            before = found.column(0)[0].as_py() + 1 if len(found) else 0
+            found = store.ask(ResolvedBeyond(most)).rows["resolved_at"]
+            before = found.cast(pa.int64())[0].as_py() + 1 if len(found) else 0
             if before > held.floors.get("alerts", 0):
                 self._raise([Floor("alerts", before, 0, "size")])
         if self._policy.audit is not None:

@@ -31,8 +31,10 @@ from sonde.question import (
     Kpis,
     Ledger,
     Profiles,
+    Purgeable,
     Question,
     Reached,
+    ResolvedBeyond,
     Samples,
     Sql,
     Stale,
@@ -41,6 +43,7 @@ from sonde.question import (
     Watched,
 )
 from sonde.store import queries
+from sonde.store.alert_queries import ALL_SERIES, series_of
 from sonde.store.alerts import ask_about_alerts
 from sonde.store.engine import Connection, Engine, fetch, fetch_one, without_paths
 from sonde.store.guard import Watch, check_select
@@ -96,6 +99,10 @@ class Answers:
                 rows = _run(cursor, queries.profiles(question))
             case Ledger():
                 rows = _run(cursor, queries.ledger(question))
+            case Purgeable():
+                rows = self._purgeable(cursor, layout, question)
+            case ResolvedBeyond():
+                rows = _run(cursor, queries.resolved_beyond(question))
             case AlertEvents() | Defined() | Reached() | AlertsOf() | Corrections() | Folded() | Watched():
                 rows = ask_about_alerts(cursor, layout, question, self._widths.copy())
             case Alerts() | Gaps() | Devices() | Commands() | CommandSteps():
@@ -168,6 +175,14 @@ class Answers:
         if len(rows) < question.limit:
             return rows, len(rows), stored
         return rows, history.total(), stored
+
+    def _purgeable(self, cursor: Connection, layout: Layout, question: Purgeable) -> pa.Table:
+        meant = question.order.matching(series_of(fetch(cursor, ALL_SERIES)))
+        span = queries.span("time", None, question.order.before)
+        conditions = [span.text, "" if meant is None else queries.one_of("series", meant)]
+        parts = [part for part in layout.parts_of("readings") if part.meets(None, question.order.before, meant)]
+        source = layout.source("readings", parts=parts, where=" and ".join(text for text in conditions if text))
+        return _run(cursor, queries.purgeable(source), span)
 
     def _ask_sql(self, question: Sql) -> Answer:
         if not self._users.acquire(timeout=question.seconds):

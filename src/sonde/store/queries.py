@@ -26,6 +26,7 @@ from sonde.question import (
     Kpis,
     Ledger,
     Profiles,
+    ResolvedBeyond,
     Stale,
     Totals,
     Trends,
@@ -215,12 +216,14 @@ def history(question: History, source: str) -> Query:
     )
 
 
-def found_series(question: FoundSeries) -> Query:
+def found_series(question: FoundSeries, lower: str = "lower({})") -> Query:
+    """``lower`` is the engine's word for a text in lower case."""
+    names = lower.format("concat_ws(chr(10), s.device, s.metric, s.site, s.zone, s.labels)")
     conditions = _Conditions()
     for number, word in enumerate(question.words):
         name = f"word{number}"
         conditions.add(
-            f"position(${name} in lower(concat_ws(chr(10), s.device, s.metric, s.site, s.zone, s.labels))) > 0",
+            f"position(${name} in {names}) > 0",
             **{name: word.lower()},
         )
     if question.series is not None:
@@ -317,4 +320,21 @@ def gaps(question: Gaps) -> Query:
         """select source, lane, epoch, reason, first_seq, last_seq, readings, noticed, detail, count(*) over () as total
         from gaps order by noticed desc nulls first, source, lane, epoch, first_seq limit $limit""",
         {"limit": question.limit},
+    )
+
+
+def purgeable(source: str) -> Query:
+    """``source`` gives the readings that a purge would take."""
+    return Query(
+        f"""select cast(coalesce(sum(c.n), 0) as bigint) as readings, count(distinct s.device) as devices
+        from (select series, count(*) as n from ({source}) r group by series) c join store.series s on s.id = c.series""",
+        {},
+    )
+
+
+def resolved_beyond(question: ResolvedBeyond) -> Query:
+    return Query(
+        """select resolved_at from store.alerts where state = 'resolved' and id not like 'late-%'
+        order by resolved_at desc limit 1 offset $most""",
+        {"most": question.most},
     )

@@ -10,7 +10,18 @@ from sonde.changes import Alert, AlertEvent, Correction, Definition, LedgerLine
 from sonde.clock import DAY, SECOND, Micros
 from sonde.errors import Invalid
 from sonde.ports import Store
-from sonde.question import AlertEvents, Alerts, AlertsOf, Corrections, Defined, Folded, Question, Reached, Watched
+from sonde.question import (
+    AlertEvents,
+    Alerts,
+    AlertsOf,
+    Corrections,
+    Defined,
+    Folded,
+    Question,
+    Reached,
+    ResolvedBeyond,
+    Watched,
+)
 from sonde.reading import TIME
 from sonde.rule import Rule
 from sonde.testing.store_feed import LOG, START, Feed, Row, building
@@ -130,6 +141,15 @@ class AlertsContract:
         store.commit(feed.step(series=building(1), alerts=alerts))
         found = [Alert(**row) for row in rows_of(store, AlertsOf("high", START + 20))]
         assert sorted(found, key=lambda a: a.id) == [alerts[1], alerts[2]]
+
+    def test_how_far_back_resolved_alerts_go_is_asked_by_their_number(self, store: Store) -> None:
+        feed = Feed()
+        ended = [of_series(f"a{n}", "resolved", resolved_at=START + n) for n in range(5)]
+        ended += [of_series("open"), of_series("late-a", "resolved", resolved_at=START + 9)]
+        store.commit(feed.step(series=building(1), alerts=ended))
+        assert [row["resolved_at"] for row in rows_of(store, ResolvedBeyond(1))] == [START + 3]
+        assert [row["resolved_at"] for row in rows_of(store, ResolvedBeyond(4))] == [START]
+        assert rows_of(store, ResolvedBeyond(5)) == []
 
     @pytest.mark.parametrize(("across", "groups"), [("series", 4), ("zone", 2), ("site", 1)])
     def test_windows_of_a_rule_are_folded_across_what_it_says(self, store: Store, across: Any, groups: int) -> None:

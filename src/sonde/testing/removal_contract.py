@@ -20,11 +20,13 @@ from sonde.question import (
     Heatmap,
     History,
     Kpis,
+    Purgeable,
     Question,
     Sql,
     Totals,
     Trends,
 )
+from sonde.removal import PurgeOrder
 from sonde.testing.store_contract import rows_of, tidy
 from sonde.testing.store_feed import START, Feed, Row, building, random_rows
 
@@ -164,6 +166,26 @@ class RemovalContract:
             tidy(store)
             store.commit(feed.step())
             never.commit(plain.step())
+
+    def test_what_a_purge_would_take_is_counted(self, make: Callable[[], Store]) -> None:
+        store, feed = filled(make(), "some is sealed")
+        rows = [row for number in range(STEPS) for row in step_rows(number)]
+        names = {one.id: one for one in SERIES}
+        for order in (
+            PurgeOrder("device-[01]"),
+            PurgeOrder(metric="co2", before=START + 2 * DAY),
+            PurgeOrder(before=START + DAY),
+            PurgeOrder("nobody"),
+        ):
+            taken_away = [
+                row
+                for row in rows
+                if row.series in (order.matching(SERIES) or ([] if order.device or order.metric else names))
+                and (order.before is None or row.time < order.before)
+            ]
+            devices = {names[row.series].device for row in taken_away}
+            assert rows_of(store, Purgeable(order)) == [{"readings": len(taken_away), "devices": len(devices)}], order
+        assert feed.offset == STEPS
 
     def test_a_purge_takes_alerts_too(self, make: Callable[[], Store]) -> None:
         store, feed = make(), Feed()

@@ -98,6 +98,9 @@ class SamplesContract:
         }.items():
             answer = store.ask(FoundSeries(words))
             assert (len(answer.rows), answer.total) == (wanted, wanted), words
+        umlaut = building(1)[0]._replace(id=99, device="BÜRO 1", metric="CO₂")
+        store.commit(feed.step([Row(99, START, 1.0)], [umlaut]))
+        assert store.ask(FoundSeries(("büro", "Co₂"))).rows["device"].to_pylist() == ["BÜRO 1"]
         few = store.ask(FoundSeries(("co2",), limit=1))
         assert (few.rows["device"].to_pylist(), few.total) == (["device-0"], 4)
         (one,) = _rows(store, FoundSeries(series=(5,)))

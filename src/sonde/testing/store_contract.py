@@ -71,6 +71,7 @@ VIEWS: Final = {
     "devices": "device site zone series last_seen profile",
     "gaps": "source lane epoch reason first_seq last_seq readings noticed detail",
 }
+
 QUESTIONS: Final[tuple[Question, ...]] = (
     Kpis(),
     Trends("co2", START, START + DAY),

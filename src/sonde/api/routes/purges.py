@@ -1,7 +1,7 @@
 """Forgetting on purpose."""
 
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import msgspec
 from fastapi import Depends, Request, Response
@@ -17,14 +17,12 @@ from sonde.api.routes.router import guarded, sql_turn
 from sonde.clock import Micros
 from sonde.errors import Invalid, Problem
 from sonde.moment import format_time, parse_time
-from sonde.question import Sql
+from sonde.question import Purgeable
 from sonde.removal import PurgeOrder
 
 router = guarded("purges", "admin", sql_turn)
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
-_COUNT: Final = """select coalesce(sum(n), 0)::bigint as readings, count(distinct device) as devices
-from (select device, metric, count(*) as n from readings where device glob ? and metric glob ?{before} group by 1, 2)"""
 
 
 class _NewPurge(msgspec.Struct, forbid_unknown_fields=True):
@@ -75,10 +73,7 @@ def _order(new: _NewPurge, who: str) -> PurgeOrder:
 
 
 def _count(desk: Desk, order: PurgeOrder) -> tuple[int, int]:
-    text = _COUNT.format(before="" if order.before is None else " and time < make_timestamptz(?)")
-    values: list[Any] = [order.device or "*", order.metric or "*"]
-    values += [] if order.before is None else [order.before]
-    row = desk.ask(Sql(text, parameters=tuple(values))).rows.to_pylist()[0]
+    row = desk.ask(Purgeable(order)).rows.to_pylist()[0]
     return int(row["readings"]), int(row["devices"])
 
 

@@ -38,8 +38,13 @@ _LIMITS: Final = (
     "set local work_mem = '16MB'; set local hash_mem_multiplier = 1; set local max_parallel_workers_per_gather = 0;"
     " set local jit = off; set local standard_conforming_strings = on; set local search_path = sonde;"
 )
+_BOUND: Final = "set local temp_file_limit = '1GB'; "
 _MAY: Final = """select coalesce((select pg_has_role(oid, 'member') from pg_roles where rolname = $1), false) as member,
+  coalesce((select bool_and(has_table_privilege($1, oid, 'select')) and has_schema_privilege($1, 'sonde', 'usage')
+    from pg_class where relnamespace = 'sonde'::regnamespace and relkind = 'v' and exists (
+      select from pg_roles where rolname = $1)), false) as granted,
   has_parameter_privilege('temp_file_limit', 'set') as bounded"""
+_GRANT: Final = f"grant usage on schema sonde to {ROLE}; grant select on all tables in schema sonde to {ROLE}"
 _VOLATILE: Final = (
     "select distinct proname::text as name from pg_proc where proname::text = any($1::text[]) and provolatile = 'v'"
 )
@@ -60,13 +65,29 @@ class Guard:
         if not self._users.acquire(timeout=question.seconds):
             raise Retry(f"{USERS} queries are running already", hint="Try again when one of them is done", after=1.0)
         try:
+            bounded = self._may_read()
             with self._connections.snapshot(question.seconds) as connection, _as_users_see_it():
                 place = Snapshot.begin(connection, self._log).place
                 _refuse_volatile(connection, text)
-                _become_reader(connection)
+                connection.execute(f"{_BOUND if bounded else ''}{_LIMITS} set local role {ROLE}".encode())
                 return Answer(_rows(connection, question, _cut(text)), place)
         finally:
             self._users.release()
+
+    def _may_read(self) -> bool:
+        """Whether there can be a limit for temporary files. :class:`Hold` if there is nobody to read as; what that role may
+        read is granted if it is not yet."""
+        with self._connections.connection() as connection:
+            may = fetch(connection, _MAY, (ROLE,)).to_pylist()[0]
+            if not may["member"]:
+                user = connection.info.user
+                raise Hold(
+                    f"the database has no role {ROLE} that {user} may act as",
+                    hint=f'Ask its administrator for: CREATE ROLE {ROLE} NOLOGIN; GRANT {ROLE} TO "{user}"',
+                )
+            if not may["granted"]:
+                connection.execute(_GRANT.encode())
+            return bool(may["bounded"])
 
 
 def check_text(text: str) -> str:
@@ -98,18 +119,6 @@ def _refuse_volatile(connection: Connection, text: str) -> None:
     names = sorted(called(list(tokens(text))) - _HARMLESS)
     for name in fetch(connection, _VOLATILE, (names,))["name"].to_pylist():
         raise _refused(f"the function {name} is off: it may do more than compute; {_ALLOWED}")
-
-
-def _become_reader(connection: Connection) -> None:
-    may = fetch(connection, _MAY, (ROLE,)).to_pylist()[0]
-    if not may["member"]:
-        user = connection.info.user
-        raise Hold(
-            f"the database has no role {ROLE} that {user} may act as",
-            hint=f'Ask its administrator for: CREATE ROLE {ROLE} NOLOGIN; GRANT {ROLE} TO "{user}"; then: sonde migrate',
-        )
-    bound = "set local temp_file_limit = '1GB'; " if may["bounded"] else ""
-    connection.execute(f"{bound}{_LIMITS} set local role {ROLE}".encode())
 
 
 def _rows(connection: Connection, question: Sql, text: str) -> pa.Table:

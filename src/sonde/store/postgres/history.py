@@ -7,13 +7,15 @@ from typing import Final
 
 import pyarrow as pa
 
-from sonde.clock import SECOND, Micros
+from sonde.clock import DAY, SECOND, Micros
 from sonde.question import History
 from sonde.store import queries
+from sonde.store.postgres.days import Span
 from sonde.store.postgres.snapshot import Snapshot
 from sonde.store.queries import Query
 
 _FEW: Final = 20  # series, of which each is looked up in the index by itself
+_END: Final = 253_402_300_799 * SECOND  # year 9999
 _MICROS: Final = "(extract(epoch from {}) * 1000000)::bigint"
 
 
@@ -32,12 +34,14 @@ class Past:
         bounds = _bounds(self._snapshot)
         if bounds is None:
             return self._rows_in(since, until)
-        first = bounds[0] if since is None else max(since, bounds[0])
-        last = bounds[1] if until is None else min(until, bounds[1])
+        first, newest, last = bounds
+        first = first if since is None else max(since, first)
+        last = last if until is None else min(until, last)
         span = SECOND
         while span < last - first:
-            edge = (first, first + span) if self._question.oldest_first else (last - span, last)
-            rows = self._rows_in(*edge)
+            rows = self._rows_in(
+                *((first, first + span) if self._question.oldest_first else (min(newest, last) - span, last))
+            )
             if len(rows) >= self._question.limit:
                 return rows
             span *= 8
@@ -45,10 +49,10 @@ class Past:
 
     def total(self) -> int:
         """How many match."""
-        span = queries.span("r.time", self._question.since, self._question.until)
-        if self._series is None and not span.text:
-            return stored(self._snapshot)
-        text, values = self._matching(span)
+        question = self._question
+        if self._series is None:
+            return counted(self._snapshot, question.since, question.until)
+        text, values = self._matching(queries.span("r.time", question.since, question.until))
         return int(self._snapshot.one(Query(f"select count(*) from ({text}) matching", values)))
 
     def _few(self) -> pa.Table:
@@ -73,9 +77,32 @@ class Past:
         return text, {**span.values, "series": list(self._series)}
 
 
-def stored(snapshot: Snapshot) -> int:
-    """How many readings there are."""
-    return int(snapshot.one(Query(f"select count(*) from ({snapshot.readings()}) r", {})))
+def counted(snapshot: Snapshot, since: Micros | None = None, until: Micros | None = None) -> int:
+    """How many readings there are in a span. Tables that are shown whole are not read for it."""
+    first, end = max(since or 0, snapshot.floors.get("readings", 0)), _END if until is None else until
+    if snapshot.purged:
+        return _count(snapshot, first, end)
+    found = 0
+    for span, rows in _tables(snapshot):
+        if first <= span.first * DAY and span.end * DAY <= end:
+            found += rows
+        elif span.first * DAY < end and first < span.end * DAY:
+            found += _count(snapshot, max(first, span.first * DAY), min(end, span.end * DAY))
+    return found
+
+
+def _count(snapshot: Snapshot, since: Micros, until: Micros) -> int:
+    span = queries.span("r.time", since, until)
+    return int(snapshot.one(Query(f"select count(*) from ({snapshot.readings(span.text)}) r", span.values)))
+
+
+def _tables(snapshot: Snapshot) -> list[tuple[Span, int]]:
+    """The tables that readings lie in, and how many rows each has."""
+    text = "select name, sum(rows)::bigint as rows from store.counts group by name having sum(rows) > 0 order by name"
+    rows = snapshot.run(Query(text, {}))
+    return [
+        (Span.of(name), count) for name, count in zip(rows["name"].to_pylist(), rows["rows"].to_pylist(), strict=True)
+    ]
 
 
 def _chosen(snapshot: Snapshot, question: History) -> Sequence[int] | None:
@@ -88,8 +115,12 @@ def _chosen(snapshot: Snapshot, question: History) -> Sequence[int] | None:
     return found
 
 
-def _bounds(snapshot: Snapshot) -> tuple[Micros, Micros] | None:
-    """From a moment that no reading is older than to just after the newest."""
-    text = f"select {_MICROS.format('min(time)')} as first, {_MICROS.format('max(time)')} as last from store.readings_by_day"
-    ((first, last),) = zip(*(column.to_pylist() for column in snapshot.run(Query(text, {})).columns), strict=True)
-    return None if first is None else (first, last + 1)
+def _bounds(snapshot: Snapshot) -> tuple[Micros, Micros, Micros] | None:
+    """A moment that no reading is older than, one near the newest, and one that none is newer than."""
+    spans = [span for span, _ in _tables(snapshot)]
+    if not spans:
+        return None
+    last = max(span.end for span in spans) * DAY
+    text = f"select {_MICROS.format('max(log_time)')} as newest from store.progress where log = $log"
+    heard = snapshot.one(Query(text, {"log": snapshot.place.log}))
+    return min(span.first for span in spans) * DAY, min(last, heard or last), last

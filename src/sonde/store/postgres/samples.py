@@ -5,7 +5,6 @@ From a width that windows are kept for, buckets are folded from windows.
 
 # ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
 
-from collections.abc import Collection
 from typing import Final
 
 import pyarrow as pa
@@ -24,7 +23,7 @@ _COLUMNS: Final = (
 _NOT_ONE: Final = {"kind": "null::smallint as kind", "text": "null::text as text"}
 
 
-def samples(snapshot: Snapshot, question: Samples, widths: Collection[int]) -> pa.Table:
+def samples(snapshot: Snapshot, question: Samples) -> pa.Table:
     """The rows of :class:`sonde.question.Samples`."""
     most = question.points * len(question.series)
     span = queries.span("r.time", question.since, question.until)
@@ -34,7 +33,7 @@ def samples(snapshot: Snapshot, question: Samples, widths: Collection[int]) -> p
     if found <= most:
         return _readings(snapshot, readings, values)
     step = step_for(question.since, question.until, question.points)
-    fitting = [width for width in widths if step % (width * SECOND) == 0]
+    fitting = [width for width in snapshot.widths if step % (width * SECOND) == 0]
     return _of_windows(snapshot, question, step, max(fitting)) if fitting else _buckets(snapshot, question, step)
 
 

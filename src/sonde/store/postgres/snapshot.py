@@ -16,7 +16,8 @@ from sonde.store.queries import Query
 _PLACE: Final = """select 0::smallint as what, "partition"::text as name, next_offset as number
 from store.progress where log = $1
 union all select 1::smallint, name, (extract(epoch from before) * 1000000)::bigint from store.floors
-union all select 2::smallint, '', 1::bigint where exists (select from store.purged)"""
+union all select 2::smallint, '', width::bigint from store.widths
+union all select 3::smallint, '', 1::bigint where exists (select from store.purged)"""
 _KIND: Final = {"readings": "time", "windows": "start"}
 _ROWS: Final = {
     "readings": (
@@ -35,12 +36,13 @@ _KEPT: Final = """not exists (
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """``connection`` is in a transaction that sees one moment; ``floors`` say by name what is too old to be shown, and
-    ``purged`` whether some rows that are there still are gone."""
+    """``connection`` is in a transaction that sees one moment; ``floors`` say by name what is too old to be shown, ``widths``
+    are those of the windows kept, in seconds, and ``purged`` says whether some rows that are there still are gone."""
 
     connection: Connection[Any]
     place: Cursor
     floors: Mapping[str, Micros]
+    widths: frozenset[int]
     purged: bool
 
     @classmethod
@@ -51,7 +53,8 @@ class Snapshot:
             connection,
             Cursor(log, {int(row["name"]): row["number"] for row in rows if row["what"] == 0}),
             {row["name"]: row["number"] for row in rows if row["what"] == 1},
-            any(row["what"] == 2 for row in rows),
+            frozenset(row["number"] for row in rows if row["what"] == 2),
+            any(row["what"] == 3 for row in rows),
         )
 
     def run(self, query: Query, more: Query | None = None) -> pa.Table:

@@ -2,8 +2,6 @@
 
 # ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
 
-from collections.abc import Collection
-
 import pyarrow as pa
 
 from sonde.clock import SECOND
@@ -16,9 +14,9 @@ from sonde.store.queries import Query
 _FOLDED = "select r.series, {start} as start, r.count, r.sum, r.min, r.max, r.last_time from ({windows}) r"
 
 
-def kpis(snapshot: Snapshot, question: Kpis, widths: Collection[int]) -> pa.Table:
+def kpis(snapshot: Snapshot, question: Kpis) -> pa.Table:
     """The newest window of each series is one look into an index; those of a group's series then are a few more."""
-    stored, step = queries.fitting_width(question.width, widths), question.width * SECOND
+    stored, step = queries.fitting_width(question.width, snapshot.widths), question.width * SECOND
     newest = snapshot.windows(stored, "r.series = s.id") + " order by r.start desc limit 1"
     of_group = snapshot.windows(stored, "r.series = s.id", "r.start >= n.start", f"r.start < n.start + {lasting(step)}")
     site = "where s.site = $site" if question.site is not None else ""
@@ -37,8 +35,8 @@ def kpis(snapshot: Snapshot, question: Kpis, widths: Collection[int]) -> pa.Tabl
     )
 
 
-def trends(snapshot: Snapshot, question: Trends, widths: Collection[int]) -> pa.Table:
-    stored = queries.fitting_width(question.width, widths)
+def trends(snapshot: Snapshot, question: Trends) -> pa.Table:
+    stored = queries.fitting_width(question.width, snapshot.widths)
     since, until = queries.aligned(question.since, question.until, question.width)
     span = queries.span("r.start", since, until)
     wanted = queries.matching_series(
@@ -50,8 +48,8 @@ def trends(snapshot: Snapshot, question: Trends, widths: Collection[int]) -> pa.
     return snapshot.run(queries.trends(question, source), span)
 
 
-def heatmap(snapshot: Snapshot, question: Heatmap, widths: Collection[int]) -> pa.Table:
-    stored = queries.fitting_width(300, widths)
+def heatmap(snapshot: Snapshot, question: Heatmap) -> pa.Table:
+    stored = queries.fitting_width(300, snapshot.widths)
     span = queries.span("r.start", question.since, question.until)
     wanted = "r.series in (select id from store.series where metric = 'occupancy')"
     start = "r.start" if stored == 300 else binned("r.start", 300 * SECOND)
@@ -59,11 +57,11 @@ def heatmap(snapshot: Snapshot, question: Heatmap, widths: Collection[int]) -> p
     return snapshot.run(queries.heatmap(question, source), span)
 
 
-def folded(snapshot: Snapshot, question: Folded, widths: Collection[int]) -> pa.Table:
+def folded(snapshot: Snapshot, question: Folded) -> pa.Table:
     """See :class:`sonde.question.Folded`."""
     rule, keys = question.rule, GROUPS[question.rule.across]
     width = rule.window or 0
-    stored = queries.fitting_width(width, widths)
+    stored = queries.fitting_width(width, snapshot.widths)
     chosen = [one for one in series_of(snapshot.run(Query(ALL_SERIES, {}))) if rule.watches(one)]
     if question.series is not None:
         wanted = {key_of(series, keys) for series in chosen if series.id in question.series}

@@ -121,6 +121,11 @@ comment on column sonde.gaps.noticed is 'log time; null for what is missing';
 comment on column sonde.gaps.detail is 'in words';
 """
 
+TIMES: Final = """
+create index readings_by_day_time on store.readings_by_day using brin (time) with (pages_per_range = 32, autosummarize = on);
+"""
+"""For the newest readings of all: they lie at the end. A fraction of the cost, and of the size, of an ordinary index."""
+
 ROLE: Final = """
 do $$ begin
   if not exists (select from pg_roles where rolname = 'sonde_read') then create role sonde_read nologin; end if;
@@ -157,5 +162,5 @@ end $$;
 
 
 def upgrade() -> None:
-    for script in (READINGS, WINDOWS, ALERTS, DEVICES, GAPS, ROLE, PATH):
+    for script in (READINGS, WINDOWS, ALERTS, DEVICES, GAPS, TIMES, ROLE, PATH):
         run(script)
