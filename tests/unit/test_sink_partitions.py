@@ -162,7 +162,7 @@ def test_no_receipt_before_the_profile_is_everywhere(desk: Desk) -> None:
 
 def test_time_goes_on_in_every_partition_and_only_one_sink_says_so() -> None:
     log = DeafLog()
-    desks = [Desk(log, ticks=lambda: True) for _ in range(2)]
+    desks = [Desk(log, ticks=lambda partition: True) for _ in range(2)]
     for desk in desks:
         desk.clock.seconds += 1.5
         until(lambda: all(end > 0 for _, end in log.ends().values()))

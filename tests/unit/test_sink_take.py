@@ -98,7 +98,10 @@ class Desk:
     """A sink and all that is around it."""
 
     def __init__(
-        self, log: Log | None = None, limits: Limits | None = None, ticks: Callable[[], bool] = lambda: False
+        self,
+        log: Log | None = None,
+        limits: Limits | None = None,
+        ticks: Callable[[int], bool] = lambda partition: False,
     ) -> None:
         self.clock = HandClock()
         self.log = log or TroubledLog()

@@ -1,6 +1,6 @@
 """The application: questions out, and pages for people."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -80,8 +80,12 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
 )
 
 
+HEALTH_ROUTERS: Final[tuple[APIRouter, ...]] = (health.router, health.guarded_router, ledger.settings_router)
+"""For a server that answers no questions: how it is, and what it counts."""
+
+
 def create_app(
-    store: Callable[[], Store],
+    store: Callable[[], Store] | None,
     access: Access,
     audit: AuditTrail,
     journal: Journal,
@@ -97,10 +101,12 @@ def create_app(
     stale_seconds: float = STALE_SECONDS,
     authority: Callable[[], Authority | None] = lambda: None,
     pinned: bool = False,
+    routers: Sequence[APIRouter] = ROUTERS,
 ) -> FastAPI:
     """The api over a store.
 
-    ``store`` gives the store that is there now, or raises :class:`sonde.errors.Retry` while there is none.
+    ``store`` gives the store that is there now, or raises :class:`sonde.errors.Retry` while there is none; None where nothing
+    is asked and ``routers`` need none.
     ``settings`` gives the configuration in force, secrets masked. ``frontend_url`` is another origin that browsers may
     ask from, with a token. ``hosts`` are names besides ``localhost`` that a server on loopback may be called by.
     ``authority`` gives the private authority for nodes, if there is one; with ``pinned`` it made the server's certificate.
@@ -121,9 +127,9 @@ def create_app(
         authority=authority,
         pinned=pinned,
     )
-    for router in ROUTERS:
+    for router in routers:
         app.include_router(router)
-    methods = Methods(cast(APIRoute, route) for router in ROUTERS for route in router.routes)
+    methods = Methods(cast(APIRoute, route) for router in routers for route in router.routes)
     app.state.methods = methods
     app.state.document = _Document(app)
     _answer_errors(app)

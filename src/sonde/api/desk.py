@@ -55,14 +55,21 @@ class Queue:
 class Desk:
     """Asks whatever store is there now.
 
-    ``store`` gives it, or raises :class:`Retry` while there is none (it is being made again from the log).
+    ``store`` gives it, or raises :class:`Retry` while there is none (it is being made again from the log). None: nothing is
+    asked here.
     """
 
-    def __init__(self, store: Callable[[], Store], metrics: Metrics) -> None:
-        self.current = store
+    def __init__(self, store: Callable[[], Store] | None, metrics: Metrics) -> None:
+        self._store = store
         self._seconds = metrics.answers
         self.questions = Queue(AT_ONCE, WAITING)
         self.sql = Queue(SQL_AT_ONCE, SQL_WAITING)
+
+    def current(self) -> Store:
+        """The store that is there now; :class:`Retry` if there is none."""
+        if self._store is None:
+            raise Retry("this server answers no questions", hint="Ask one that does: sonde api")
+        return self._store()
 
     def ask(self, question: Question) -> Answer:
         """The store's answer; the errors of :meth:`sonde.ports.Store.ask`."""
@@ -70,5 +77,6 @@ class Desk:
             return self.current().ask(question)
 
     def check(self) -> None:
-        """The error that a question would meet, if there is no store to ask."""
-        self.current()
+        """The error that a question would meet, if there is no store to ask though there should be."""
+        if self._store is not None:
+            self._store()

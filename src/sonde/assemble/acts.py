@@ -5,9 +5,10 @@ import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sonde.assemble.controls import open_controls
 from sonde.audit import act
 from sonde.clock import SystemClock
-from sonde.control.audit import SqliteAuditTrail
+from sonde.config import Settings
 from sonde.directory import DataDirectory
 from sonde.ports import AuditTrail
 
@@ -15,13 +16,14 @@ LOCAL = "local"
 
 
 @contextmanager
-def open_trail(directory: DataDirectory) -> Iterator[AuditTrail]:
-    """The audit trail of a data directory, closed afterwards; a server may be running on it or not."""
-    trail = SqliteAuditTrail(directory.control)
+def open_trail(directory: DataDirectory, settings: Settings | None = None) -> Iterator[AuditTrail]:
+    """The audit trail that the settings name, else that of the data directory, closed afterwards; servers may be running on it
+    or not."""
+    controls = open_controls(directory, settings)
     try:
-        yield trail
+        yield controls.audit
     finally:
-        trail.close()
+        controls.close()
 
 
 def note_local(directory: DataDirectory, what: str, on: str = "", /, **detail: str) -> None:

@@ -87,7 +87,7 @@ def verify_trail(directory: DataDirectory, settings: Settings | None, given: Map
         for number, found in anchors(directory, settings):
             noted.setdefault(number, found)  # what was noted first holds, whatever was noted later
     noted.update(given)
-    with open_trail(directory) as trail:
+    with open_trail(directory, settings) as trail:
         acts = trail.verify(noted)
         number, found = trail.head()
     return Verified(acts, number, found.hex(), len(noted))

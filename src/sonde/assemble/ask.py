@@ -13,6 +13,7 @@ from sonde.assemble.remote import Remote
 from sonde.assemble.server import COOKIE, Running
 from sonde.assemble.tokens import open_people
 from sonde.clock import SECOND, SystemClock
+from sonde.config import Settings
 from sonde.directory import DataDirectory
 from sonde.people import People
 from sonde.ports import Credential
@@ -27,17 +28,19 @@ def ask_remote(remote: Remote, text: str) -> pa.Table:
         return reader.read_all()
 
 
-def ask_running(directory: DataDirectory, server: Running, text: str) -> pa.Table:
+def ask_running(directory: DataDirectory, settings: Settings | None, server: Running, text: str) -> pa.Table:
     """The rows that the server of this directory answers."""
-    with let_in(directory, "sonde sql", _SECONDS) as headers:
+    with let_in(directory, settings, "sonde sql", _SECONDS) as headers:
         return ask_remote(Remote(server.url, headers, server.tls()), text)
 
 
 @contextmanager
-def let_in(directory: DataDirectory, agent: str, seconds: int) -> Iterator[Mapping[str, str]]:
+def let_in(
+    directory: DataDirectory, settings: Settings | None, agent: str, seconds: int
+) -> Iterator[Mapping[str, str]]:
     """Headers for the server of this directory, while the block lasts, and at most for so many seconds. Whoever may write its
     control database may ask: it lets this command in like a browser that has signed in."""
-    with open_people(directory) as people:
+    with open_people(directory, settings) as people:
         access = Access(people.control, SystemClock())
         cookie = access.open_session(_admin(people, seconds), agent=agent, lasts=seconds * SECOND)
         try:

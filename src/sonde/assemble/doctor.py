@@ -79,7 +79,7 @@ def server(patient: Patient) -> Iterator[Finding]:
     if running is None:
         yield from check_machine.port(patient)
         return
-    with server_here(patient.directory, "sonde doctor") as remote:
+    with server_here(patient.directory, patient.settings, "sonde doctor") as remote:
         found = status_of(remote)
     yield Finding("server", "ok", f"it runs at {running.url}, process {running.pid}")
     yield from _said(found.problems, found.warnings)

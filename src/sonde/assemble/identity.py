@@ -20,16 +20,20 @@ _LOOK_SECONDS: Final = 3600.0
 
 
 class NodeIdentity:
-    """Looks every hour whether the certificate ends within 30 days, and then asks the sink for another. ``tls`` is what the
+    """Looks every hour whether the certificate ends within 30 days, and then asks the api for another. ``tls`` is what the
     node trusts and shows; None where TLS is not spoken. ``start`` once, ``stop`` once."""
 
     def __init__(
         self, directory: DataDirectory, asked: Node, sink: str, token: str, clock: Clock, metrics: Metrics
     ) -> None:
-        self._sink, self._token = sink, token
+        self._api, self._token = asked.api or sink, token
         self._clock, self._metrics = clock, metrics
         self._file = Path(asked.certificate) if asked.certificate else directory.node_identity
-        self.tls = node_tls(directory, asked.ca, asked.certificate) if sink.startswith("https:") else None
+        self.tls = (
+            node_tls(directory, asked.ca, asked.certificate)
+            if "https" in {sink.partition(":")[0], self._api.partition(":")[0]}
+            else None
+        )
         self._trouble = ""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="identity", daemon=True)
@@ -56,7 +60,7 @@ class NodeIdentity:
             if found is None or self.tls is None:
                 return
             if found.ends - self._clock.now() <= WARN_BEFORE:
-                renew_identity(self._file, self._sink, self._token, self.tls)
+                renew_identity(self._file, self._api, self._token, self.tls)
                 found = self._read() or found
                 _log.info("certificate_renewed", ends=format_time(found.ends)[:10])
             self._trouble = ""

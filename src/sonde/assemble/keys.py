@@ -9,6 +9,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from pydantic import SecretStr
 
+from sonde.assemble.places import log_path
 from sonde.codec import Codec, unwrap
 from sonde.config import Loaded, Settings, key_command, master_keys
 from sonde.directory import DataDirectory
@@ -21,9 +22,18 @@ _COMMAND_SECONDS: Final = 30.0
 _KEY: Final = "encryption_key"
 
 
-def log_ring(directory: DataDirectory, settings: Settings, guarded: Path | None = None) -> KeyRing:
-    """The key ring of the log; see :func:`open_ring`."""
-    return open_ring(directory.keys, configured(settings.log.encryption_key, "[log] encryption_key"), guarded)
+def log_ring(directory: DataDirectory, settings: Settings) -> KeyRing:
+    """The key ring of the log; see :func:`open_ring`. :class:`Hold` if there is no key for a log that several programs share:
+    each would draw one of its own."""
+    given = configured(settings.log.encryption_key, "[log] encryption_key")
+    if settings.topic is None:
+        return open_ring(directory.keys, given, log_path(directory, settings) / "id")
+    if not given and not directory.keys.exists():
+        raise Hold(
+            "a log in Kafka is shared, and this program has no key for it",
+            hint="Give all the same: [log] encryption_key, or SONDE_LOG_ENCRYPTION_KEY_FILE; sonde init writes a fresh one",
+        )
+    return open_ring(directory.keys, given)
 
 
 def again(loaded: Loaded) -> Settings:

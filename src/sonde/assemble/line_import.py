@@ -32,7 +32,6 @@ from sonde.assemble.line_log import (
     together,
     write_done,
 )
-from sonde.assemble.places import log_path
 from sonde.assemble.replay import local_sink, open_wire
 from sonde.assemble.reserve import ReservingLog
 from sonde.assemble.server import find_running
@@ -228,7 +227,7 @@ def _sink_of(
 ) -> tuple[Sink, Credential, asyncio.AbstractEventLoop]:
     """A sink in front of the log, without a server."""
     clock, metrics = SystemClock(), Metrics()
-    ring = log_ring(directory, settings, log_path(directory, settings) / "id")
+    ring = log_ring(directory, settings)
     truth = open_truth(directory, settings, metrics)
     stack.callback(truth.log.close)
     if truth.store is not None:

@@ -9,6 +9,7 @@ import msgspec
 from sonde.assemble.ask import let_in
 from sonde.assemble.remote import Remote
 from sonde.assemble.server import running
+from sonde.config import Settings
 from sonde.directory import DataDirectory
 from sonde.errors import Hold
 from sonde.status import Status
@@ -27,8 +28,8 @@ def status_of(remote: Remote) -> Status:
 
 
 @contextmanager
-def server_here(directory: DataDirectory, agent: str) -> Iterator[Remote]:
+def server_here(directory: DataDirectory, settings: Settings | None, agent: str) -> Iterator[Remote]:
     """The server that runs on a data directory, for as long as the block lasts. :class:`Hold` if none does."""
     server = running(directory)
-    with let_in(directory, agent, _SECONDS) as headers:
+    with let_in(directory, settings, agent, _SECONDS) as headers:
         yield Remote(server.url, headers, server.tls())

@@ -31,9 +31,11 @@ class RunningNode:
         self._clock, self._metrics = SystemClock(), Metrics()
         try:
             self.sink, token = _way(settings.node, read_joined(self.directory))
+            api = settings.node.api or self.sink
             self._identity = NodeIdentity(self.directory, settings.node, self.sink, token, self._clock, self._metrics)
-            wire = HttpWire(self.sink, token, tls=self._identity.tls, clock=self._clock)
-            downlink = HttpDownlink(self.sink, token, tls=self._identity.tls, clock=self._clock)
+            tls = self._identity.tls
+            wire = HttpWire(self.sink, token, tls=tls, clock=self._clock)
+            downlink = HttpDownlink(api, token, tls=tls, clock=self._clock)
             here = loaded.file.parent if loaded.file else Path()
             self._edge = Edge(
                 self.directory, loaded, wire, downlink, specs(wanted, self._clock, here), self._metrics, self._clock

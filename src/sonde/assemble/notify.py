@@ -1,44 +1,40 @@
 """Who is told of alerts, as the configuration says: a notifier for each, and its courier."""
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from sonde.clock import Clock, SystemClock
 from sonde.config import Email as EmailSettings
 from sonde.config import Outside, Settings
 from sonde.config import Webhook as WebhookSettings
-from sonde.control.notices import SqliteNotices
 from sonde.courier.email import Email
 from sonde.courier.webhook import Webhook
-from sonde.directory import DataDirectory
 from sonde.errors import NotFound
 from sonde.metrics import Metrics
-from sonde.notice import Interest, Message, Notice
+from sonde.notice import Interest, Message
 from sonde.notify.notifier import Notifier
-from sonde.ports import Courier, Store
+from sonde.ports import Courier, Notices, Store
 
 Target: TypeAlias = tuple[str, Outside, Courier]
 
 
 class Notifications:
-    """All notifiers of a program, on the control database at ``control``."""
+    """All notifiers of a program; what becomes of each notice stands in ``notices``."""
 
     def __init__(
         self,
         settings: Settings,
-        control: Path,
+        notices: Notices,
         store: Callable[[], Store],
         log: str,
         *,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
-        self.notices = SqliteNotices(control)
         self._notifiers = [
             Notifier(
-                *(name, _interest(section), courier, self.notices, store, log),
+                *(name, _interest(section), courier, notices, store, log),
                 clock=clock,
                 metrics=metrics,
                 gather=section.gather,
@@ -56,7 +52,6 @@ class Notifications:
             notifier.stop(0.0)
         for notifier in self._notifiers:
             notifier.stop(seconds)
-        self.notices.close()
 
 
 def targets(settings: Settings, clock: Clock) -> Iterator[Target]:
@@ -104,15 +99,6 @@ def named_target(settings: Settings, name: str) -> Courier:
         there = ", ".join(found) or "none; write a section [webhook.NAME] or [email.NAME]"
         raise NotFound(f"nobody called {name!r} is to be told of alerts", hint=f"There are {there}")
     return found[name]
-
-
-def recent_notices(directory: DataDirectory, limit: int) -> Sequence[Notice]:
-    """The newest notices; the server may be running."""
-    notices = SqliteNotices(directory.control)
-    try:
-        return notices.recent(None, limit)
-    finally:
-        notices.close()
 
 
 def trial() -> Message:

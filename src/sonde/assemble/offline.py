@@ -70,7 +70,7 @@ def remake(directory: DataDirectory, settings: Settings, progress: Callable[[int
     log = SegmentLog(log_path(directory, settings), segment_bytes=settings.log.segment)
     identities = SqliteIdentities(directory.store / "identities.db")
     try:
-        opener = Opener(log_ring(directory, settings, log_path(directory, settings) / "id"))
+        opener = Opener(log_ring(directory, settings))
         old, need = try_store(directory, settings, log.id, tidies=False)
         reason = need.sentence if need else ""
         if old is not None and (found := standing(old.load(), log)) != Standing.OK:

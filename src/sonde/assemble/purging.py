@@ -9,7 +9,6 @@ import msgspec
 from sonde.access import Access
 from sonde.assemble.acts import note_local
 from sonde.assemble.keys import check_ring, log_ring
-from sonde.assemble.places import log_path
 from sonde.assemble.remote import Remote
 from sonde.assemble.truth import open_truth
 from sonde.clock import SystemClock
@@ -56,7 +55,7 @@ class Stopped:
         metrics, clock = Metrics(), SystemClock()
         with ExitStack() as undo:
             undo.callback(directory.lock().release)
-            ring = log_ring(directory, settings, log_path(directory, settings) / "id")
+            ring = log_ring(directory, settings)
             truth = open_truth(directory, settings, metrics)
             undo.callback(truth.log.close)
             if truth.store is not None:

@@ -1,29 +1,33 @@
-"""Tokens and sessions, in the control database of a data directory; a server may be running on it or not."""
+"""Tokens and sessions, in the control database; servers may be running on it or not."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from sonde.assemble.acts import note_local
+from sonde.assemble.acts import note_in
+from sonde.assemble.controls import open_controls
 from sonde.clock import SystemClock
-from sonde.control.sqlite import SqliteControl
+from sonde.config import Settings
 from sonde.directory import DataDirectory
 from sonde.people import People
 from sonde.ports import Control
 
 
 @contextmanager
-def open_control(directory: DataDirectory) -> Iterator[Control]:
-    """The control database, closed afterwards."""
-    control = SqliteControl(directory.control)
+def open_control(directory: DataDirectory, settings: Settings | None = None) -> Iterator[Control]:
+    """The control database that the settings name, else that of the data directory; closed afterwards."""
+    controls = open_controls(directory, settings)
     try:
-        yield control
+        yield controls.control
     finally:
-        control.close()
+        controls.close()
 
 
 @contextmanager
-def open_people(directory: DataDirectory) -> Iterator[People]:
+def open_people(directory: DataDirectory, settings: Settings | None = None) -> Iterator[People]:
     """Tokens and sessions as whoever runs this command may arrange them; all of it goes into the audit trail."""
-    with open_control(directory) as control:
-        yield People(control, SystemClock(), partial(note_local, directory))
+    controls = open_controls(directory, settings)
+    try:
+        yield People(controls.control, SystemClock(), partial(note_in, controls.audit))
+    finally:
+        controls.close()

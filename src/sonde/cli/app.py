@@ -18,6 +18,9 @@ from sonde.errors import SondeError
 
 VERBS: Final[Mapping[str, str]] = {
     "up": "Everything in one process: sensors, sink, log, store, api.",
+    "sink": "Only what takes readings in; the log is in Kafka.",
+    "processor": "Only what brings readings from Kafka into PostgreSQL.",
+    "api": "Only what answers: questions, dashboard, live charts, commands.",
     "node": "Only the edge: sensors and an outbox; the sink is elsewhere.",
     "replay": "Send CSV or Parquet files as telemetry.",
     "status": "How a running Sonde is.",
@@ -40,6 +43,7 @@ VERBS: Final[Mapping[str, str]] = {
     "rebuild": "Make the store again from the log.",
     "backup": "Back everything up, while it runs.",
     "restore": "Make a data directory of a backup.",
+    "migrate": "Bring the tables in PostgreSQL up to date.",
     "init": "Write a config.ini with every setting.",
     "config": "Settings: check, show.",
 }

@@ -10,7 +10,7 @@ from sonde.assemble.acts import open_trail
 from sonde.assemble.anchors import verify_trail
 from sonde.audit import described, find
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
-from sonde.cli.settings import load_settings
+from sonde.cli.settings import load_settings, place_of
 from sonde.cli.tables import print_json, print_table
 from sonde.cli.terminal import done
 from sonde.directory import DataDirectory
@@ -31,12 +31,14 @@ def show(
     what: Annotated[
         str, typer.Option(metavar="KIND", help="Only such acts: token.create, or token for all about tokens.")
     ] = "",
+    config: Config = None,
+    set_: Sets = None,
     json: Json = False,
 ) -> None:
     """Show what was done on purpose, newest first."""
     acts: list[dict[str, Any]] = []
     before: int | None = None
-    with open_trail(DataDirectory.open(data)) as trail:
+    with open_trail(*place_of(data, config, set_)) as trail:
         while len(acts) < limit:
             found, before = find(trail.read, before, limit - len(acts), who, what)
             acts += [described(number, act) for number, act in found]

@@ -8,8 +8,8 @@ from sonde.assemble.ask import let_in
 from sonde.assemble.remote import client_tls
 from sonde.assemble.server import running
 from sonde.cli.options import bearer_token
+from sonde.cli.settings import place_of
 from sonde.client import Client
-from sonde.directory import DataDirectory
 
 
 @contextmanager
@@ -22,11 +22,11 @@ def calling(
         with Client(url, bearer_token(token_file), ca=tls.context() if tls else None) as client:
             yield client
         return
-    directory = DataDirectory.open(data)
-    server = running(directory)
+    place = place_of(data)
+    server = running(place.directory)
     tls = server.tls()
     with (
-        let_in(directory, agent, seconds) as headers,
+        let_in(*place, agent, seconds) as headers,
         Client(server.url, headers=headers, ca=tls.context() if tls else None) as client,
     ):
         yield client

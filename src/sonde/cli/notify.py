@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from sonde.assemble.notify import named_target, recent_notices, trial
+from sonde.assemble.controls import open_notices
+from sonde.assemble.notify import named_target, trial
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
-from sonde.cli.settings import load_settings
+from sonde.cli.settings import load_settings, place_of
 from sonde.cli.tables import print_json, print_table
 from sonde.cli.terminal import done
-from sonde.directory import DataDirectory
 from sonde.notice import described
 
 app = typer.Typer(help="Whom Sonde tells of alerts.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -20,10 +20,13 @@ _SHOWN = ("made", "target", "event", "alert_id", "fate", "tries", "said")
 def list_(
     data: Data = DEFAULT_DATA,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many at most.")] = 20,
+    config: Config = None,
+    set_: Sets = None,
     json: Json = False,
 ) -> None:
     """Show what was told to whom, and what became of it; newest first."""
-    found = [described(notice) for notice in recent_notices(DataDirectory.open(data), limit)]
+    with open_notices(*place_of(data, config, set_)) as notices:
+        found = [described(notice) for notice in notices.recent(None, limit)]
     if json:
         print_json(found)
     else:

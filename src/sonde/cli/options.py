@@ -38,6 +38,8 @@ Ca = Annotated[
         help="Authority to trust for --url; else that of the data directory, else those of the system.",
     ),
 ]
+Host = Annotated[str | None, typer.Option(metavar="HOST", help="Address to listen on; else loopback.")]
+Port = Annotated[int | None, typer.Option(metavar="PORT", min=0, max=65535, help="Port; 0 takes any; else 8000.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain lines, as when the output is no terminal.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

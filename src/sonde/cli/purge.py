@@ -104,7 +104,7 @@ def _opened(
     directory = DataDirectory.open(data)
     server = find_running(directory)
     if server is not None:
-        with let_in(directory, "sonde purge", _SECONDS) as headers:
+        with let_in(directory, None, "sonde purge", _SECONDS) as headers:
             yield _Server(Remote(server.url, headers, server.tls()))
         return
     stopped = Stopped(directory, load_settings(config, data, list(sets or [])).settled())

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 import typer
 
 from sonde.assemble.tokens import open_people
-from sonde.cli.options import DEFAULT_DATA, Data, Json
+from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
+from sonde.cli.settings import place_of
 from sonde.cli.tables import minute, print_json, print_table
 from sonde.cli.terminal import done
-from sonde.directory import DataDirectory
 from sonde.errors import NotFound
 from sonde.people import described_session
 
@@ -16,9 +16,9 @@ app = typer.Typer(help="Sessions: who is signed in.", no_args_is_help=True, add_
 
 
 @app.command("list")
-def list_(data: Data = DEFAULT_DATA, json: Json = False) -> None:
+def list_(data: Data = DEFAULT_DATA, config: Config = None, set_: Sets = None, json: Json = False) -> None:
     """Show the browsers that are signed in, and the links that wait to be used."""
-    with open_people(DataDirectory.open(data)) as people:
+    with open_people(*place_of(data, config, set_)) as people:
         sessions = [described_session(session) for session in people.sessions()]
     if json:
         print_json(sessions)
@@ -30,9 +30,11 @@ def list_(data: Data = DEFAULT_DATA, json: Json = False) -> None:
 def revoke(
     session: Annotated[str, typer.Argument(metavar="ID|NAME", help="Id of one session, or the name of a token.")],
     data: Data = DEFAULT_DATA,
+    config: Config = None,
+    set_: Sets = None,
 ) -> None:
     """End a session, or all those of a token. A running server sees it within a second."""
-    with open_people(DataDirectory.open(data)) as people:
+    with open_people(*place_of(data, config, set_)) as people:
         try:
             people.end_session(session)
             ended = 1

@@ -3,9 +3,18 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sonde.cli.terminal import warn
-from sonde.config import Loaded, load
+from sonde.config import Loaded, Settings, load
+from sonde.directory import DataDirectory
+
+
+class Place(NamedTuple):
+    """A data directory, and the settings where they name a database that stands in for its control database."""
+
+    directory: DataDirectory
+    settings: Settings | None
 
 
 def config_file(config: Path | None, data: Path) -> Path | None:
@@ -24,3 +33,12 @@ def load_settings(config: Path | None, data: Path, options: Sequence[str] | None
     for warning in loaded.warnings:
         warn(warning)
     return loaded
+
+
+def place_of(data: Path, config: Path | None = None, options: Sequence[str] | None = None) -> Place:
+    """Where a command finds tokens, sessions and acts. Settings that are wrong say nothing of it, and are complained of by
+    ``sonde config check`` alone. The directory has to be there, unless a database holds them."""
+    settings = load(config_file(config, data), os.environ, options or ()).settings
+    if settings is not None and settings.database is not None:
+        return Place(DataDirectory(data), settings)
+    return Place(DataDirectory.open(data), None)

@@ -13,9 +13,9 @@ from sonde.assemble.formats import BINARY, FORMATS, cells
 from sonde.assemble.remote import Remote, client_tls
 from sonde.assemble.server import find_running
 from sonde.cli.options import DEFAULT_DATA, Ca, Data, TokenFile, Url, bearer_token
+from sonde.cli.settings import place_of
 from sonde.cli.tables import print_columns
 from sonde.cli.terminal import note
-from sonde.directory import DataDirectory
 from sonde.errors import Hold
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -60,10 +60,14 @@ def sql(
 
 
 def _ask_here(data: Path, query: str) -> pa.Table:
-    directory = DataDirectory.open(data)
+    directory, scaled = place_of(data)
     server = find_running(directory)
     if server is not None:
-        return ask_running(directory, server, query)
+        return ask_running(directory, scaled, server, query)
+    if scaled is not None:
+        raise Hold(
+            "no api runs on this data directory", hint="Ask one with --url, or PostgreSQL itself: the views are there"
+        )
     from sonde.assemble.offline import ask_store  # noqa: PLC0415  # the database only where it is needed
     from sonde.cli.settings import load_settings  # noqa: PLC0415
 

@@ -16,9 +16,9 @@ from sonde.assemble.remote import Remote, client_tls
 from sonde.cli.live import StatusTable
 from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json, TokenFile, Url, bearer_token
 from sonde.cli.running import REFRESH, Stop
+from sonde.cli.settings import place_of
 from sonde.cli.tables import print_json
 from sonde.cli.terminal import is_live
-from sonde.directory import DataDirectory
 from sonde.status import Status
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -37,7 +37,7 @@ def status(
     place: Any = (
         nullcontext(Remote(url, _bearer(token_file), client_tls(url, ca, data)))
         if url
-        else server_here(DataDirectory.open(data), "sonde status")
+        else server_here(*place_of(data), "sonde status")
     )
     with place as remote:
         last = _watch(remote, json=json) if watch else _once(remote, json=json)

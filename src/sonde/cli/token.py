@@ -1,5 +1,6 @@
 """``sonde token``: who may do what."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,8 @@ import typer
 
 from sonde.assemble.server import running
 from sonde.assemble.tokens import open_control, open_people
-from sonde.cli.options import DEFAULT_DATA, Data, Json
+from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
+from sonde.cli.settings import Place, load_settings, place_of
 from sonde.cli.tables import minute, print_json, print_table
 from sonde.cli.terminal import done, note
 from sonde.clock import SystemClock
@@ -32,20 +34,22 @@ def create(
     expires: Annotated[
         str, typer.Option(metavar="SPAN", help="When it ends: after a span as in 90d, or a moment.")
     ] = "",
+    config: Config = None,
+    set_: Sets = None,
 ) -> None:
     """Make a token and print it, alone, on standard output. It is not shown again."""
     ends = parse_end(expires, SystemClock().now(), "--expires") if expires else None
     scopes = [word for words in scope for word in words.replace(",", " ").split()]
-    with open_people(_directory(data)) as people:
+    with open_people(*_place(data, config, set_)) as people:
         made, _ = people.create_token(name, scopes, devices=device or (), node=node, expires=ends)
     typer.echo(made.text)
     note("Keep it now, it is not shown again. Programs send it as the header Authorization: Bearer sonde_…")
 
 
 @app.command("list")
-def list_(data: Data = DEFAULT_DATA, json: Json = False) -> None:
+def list_(data: Data = DEFAULT_DATA, config: Config = None, set_: Sets = None, json: Json = False) -> None:
     """Show all tokens, without their secrets."""
-    with open_control(DataDirectory.open(data)) as control:
+    with open_control(*place_of(data, config, set_)) as control:
         tokens = [described(credential, SystemClock().now()) for credential in control.tokens()]
     if json:
         print_json(tokens)
@@ -54,30 +58,29 @@ def list_(data: Data = DEFAULT_DATA, json: Json = False) -> None:
 
 
 @app.command()
-def revoke(token: _NameOrId, data: Data = DEFAULT_DATA) -> None:
+def revoke(token: _NameOrId, data: Data = DEFAULT_DATA, config: Config = None, set_: Sets = None) -> None:
     """Revoke tokens and end their sessions. A running server sees it within a second."""
-    with open_people(DataDirectory.open(data)) as people:
+    with open_people(*place_of(data, config, set_)) as people:
         revoked = people.revoke_token(token)
     done(f"revoked {revoked} token{'s' if revoked > 1 else ''}")
 
 
 @app.command()
-def link(token: _NameOrId = _ADMIN, data: Data = DEFAULT_DATA) -> None:
+def link(token: _NameOrId = _ADMIN, data: Data = DEFAULT_DATA, config: Config = None, set_: Sets = None) -> None:
     """Print a link that signs a browser in, once, with the rights of a token."""
-    directory = DataDirectory.open(data)
-    server = running(directory)
-    with open_people(directory) as people:
+    place = place_of(data, config, set_)
+    server = running(place.directory)
+    with open_people(*place) as people:
         secret = people.make_link(token)
     typer.echo(server.sign_in_url(secret))
 
 
-def _directory(data: Path) -> DataDirectory:
-    """The data directory; a token may be made before the first start."""
-    if not (data / "FORMAT").exists():
-        directory = DataDirectory.create(data)
+def _place(data: Path, config: Path | None, options: Sequence[str] | None) -> Place:
+    """Where tokens are; one may be made before the first start."""
+    if not (data / "FORMAT").exists() and load_settings(config, data, options).settled().database is None:
+        DataDirectory.create(data)
         note(f"{data} is a new data directory")
-        return directory
-    return DataDirectory.open(data)
+    return place_of(data, config, options)
 
 
 def _row(token: dict[str, Any]) -> dict[str, object]:

@@ -213,6 +213,12 @@ class Node(Section):
         older=("telemetry_sink.endpoint",),
         example="https://sonde.example.org:8000",
     )
+    api: Annotated[str, BeforeValidator(_sink_url)] = key(
+        "",
+        "Address of the api, where the node hears of commands and renews its certificate. Empty: the sink's, as where one "
+        "server or one proxy is both.",
+        example="https://api.example.org:8000",
+    )
     token: SecretStr = key(
         _NONE,
         "Token of the node: sonde token create NAME --scope ingest --node NAME. Empty: what sonde node join brought.",

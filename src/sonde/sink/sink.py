@@ -39,8 +39,8 @@ class Sink:
     ``telemetry`` and ``uplink`` return when what they took is durable, in every partition that it goes to
     (:mod:`sonde.routing`). If that fails for one of them the whole request is an error, and other partitions may have
     their part: sent again, what has an identity is recognised there.
-    While ``ticks`` says so, log time goes on though nothing comes. ``stop`` takes nothing more in; ``close`` also finishes
-    what was taken, and must be called.
+    While ``ticks`` says so of a partition, log time goes on there though nothing comes. ``stop`` takes nothing more in;
+    ``close`` also finishes what was taken, and must be called.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Sink:
         clock: Clock,
         metrics: Metrics,
         limits: Limits = _LIMITS,
-        ticks: Callable[[], bool] = lambda: False,
+        ticks: Callable[[int], bool] = lambda partition: False,
     ) -> None:
         self._clock = clock
         self._metrics = metrics
@@ -76,7 +76,7 @@ class Sink:
                 metrics=metrics,
                 waiting=waiting,
                 refusals=self._refusals if number == partitions[0] else None,
-                ticks=ticks,
+                ticks=partial(ticks, number),
             )
             for number in partitions
         }

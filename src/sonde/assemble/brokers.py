@@ -1,0 +1,93 @@
+"""Kafka, by the configuration. Loaded only where the log is a topic."""
+
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from sonde.clock import DAY, SECOND
+from sonde.config import Settings
+from sonde.errors import Hold
+from sonde.log.kafka.connection import Connection
+from sonde.log.kafka.dead_letters import KafkaDeadLetters
+from sonde.log.kafka.log import KafkaLog
+from sonde.log.kafka.membership import KafkaMembership
+from sonde.log.kafka.topic import Plan, make
+from sonde.ports import DeadLetters, Membership
+
+_log = structlog.get_logger()
+APPEND_SECONDS: Final = 5.0
+"""How long the copies have for a frame: a caller is told to come again before it gives up, and a server stops in time."""
+
+_DEAD_LETTERS_KEPT: Final = 90 * DAY
+_BEGIN: Final = "-----BEGIN "
+
+
+def connection_of(settings: Settings) -> Connection:
+    """How to reach the brokers. :class:`Hold` if a file with a certificate or key cannot be read."""
+    topic, kafka = settings.topic, settings.kafka
+    assert topic is not None
+    return Connection(
+        topic.servers,
+        kafka.protocol,
+        kafka.mechanism,
+        kafka.sasl_username,
+        kafka.sasl_password.get_secret_value(),
+        _pem(kafka.ssl_ca, "ssl_ca"),
+        _pem(kafka.ssl_cert, "ssl_cert"),
+        _pem(kafka.ssl_key.get_secret_value(), "ssl_key"),
+    )
+
+
+def _pem(given: str, key: str) -> str:
+    """The text itself, or that of the file that it names."""
+    if not given or _BEGIN in given:
+        return given
+    try:
+        return Path(given).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Hold(
+            f"[kafka] {key} names a file that cannot be read ({error})", hint="Name another, or give its text"
+        ) from None
+
+
+def open_log(settings: Settings) -> KafkaLog:
+    """The topic that is the log, made with the one for dead letters if they are not there. :class:`sonde.errors.Retry` if no
+    broker answers."""
+    topic, kafka = settings.topic, settings.kafka
+    assert topic is not None
+    connection = connection_of(settings)
+    age = settings.retention.log
+    kept = {} if age is None else {"retention": round(age * SECOND)}
+    copies = kafka.replication or 0
+    made = make(
+        connection,
+        [
+            Plan(topic.name, partitions=kafka.partitions, copies=copies, **kept),
+            Plan(kafka.topic_dlq, partitions=1, copies=copies, retention=_DEAD_LETTERS_KEPT),
+        ],
+    )
+    for name in made:
+        _log.info("topic_made", topic=name)
+    return KafkaLog(connection, topic.name, group=kafka.group_id, seconds=APPEND_SECONDS)
+
+
+def open_membership(settings: Settings) -> Membership:
+    """A place among the processors."""
+    assert settings.topic is not None
+    return KafkaMembership(connection_of(settings), settings.topic.name, settings.kafka.group_id)
+
+
+def open_dead_letters(settings: Settings, log: KafkaLog) -> DeadLetters:
+    """Where goes what of ``log`` can never be read."""
+    topic, kafka = settings.topic, settings.kafka
+    assert topic is not None
+    return KafkaDeadLetters(
+        connection_of(settings),
+        kafka.topic_dlq,
+        topic.name,
+        log.id,
+        group=kafka.group_id,
+        max_frame_bytes=log.max_frame_bytes,
+        seconds=APPEND_SECONDS,
+    )
