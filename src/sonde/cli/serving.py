@@ -69,8 +69,8 @@ def serve(screen: Screen, server: Running, stop: Stop, greeting: Callable[[], Se
     try:
         server.start()
         seconds = time.time() - psutil.Process().create_time()
-        screen.say(Text.assemble(("sonde", f"bold {ACCENT}"), f"  ready in {seconds:.1f} s, listening at {server.url}"))
-        screen.say(*greeting())
+        ready = Text.assemble(("sonde", f"bold {ACCENT}"), f"  ready in {seconds:.1f} s, listening at {server.url}")
+        screen.say(ready, *greeting())
         tell_manager("READY=1")
         run(screen, server.status, stop, server.failed)
         screen.say(Text("stopping", "dim"))
