@@ -2,8 +2,13 @@
 
 import atexit
 import os
+import signal
 
 pytest_plugins = ["tests.servers.kafka", "tests.servers.postgres", "tests.servers.postgres_tables"]
+
+
+# A shell starts what runs in its background deaf to Ctrl-C, and programs under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _say_nothing_more() -> None:

@@ -195,23 +195,12 @@ def test_sonde_tail_prints_what_comes_and_where_to_go_on(tmp_path: Path) -> None
         assert "no server runs" in up.command("tail").stderr
 
 
-def heeding_ctrl_c() -> None:
-    """Tests that run in the background of a shell are started deaf to it, and so are their children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class tail(Iterator[str]):  # noqa: N801  # it reads as the command
     """``sonde tail``: its lines; ended as a person does it."""
 
     def __init__(self, up: Up, *options: str) -> None:
         command = [sys.executable, "-m", "sonde", "tail", "--data", str(up.data), *options]
-        self._process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=heeding_ctrl_c,
-        )
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.cursor = ""
 
     def __enter__(self) -> "tail":
