@@ -117,10 +117,8 @@ class Installation:
     def _other(self, dice: random.Random, number: int) -> Entry:
         node = f"node-{dice.randrange(6)}"
         rule = {"id": "quiet", "metric": "temperature", "type": "no_data", "duration": 30.0}
-        profile = {
-            "device": f"{node}.0",
-            "metrics": [{"id": "temperature", "unit": "°C", "range": [0, dice.randrange(30, 40)]}],
-        }
+        metric = {"unit": "°C", "range": [0, dice.randrange(30, 40)]}
+        profile = {"device": f"{node}.0", "metrics": {"temperature": metric}}
         self._seqs[node, Lane.CONTROL] += 1
         return dice.choice(
             (
