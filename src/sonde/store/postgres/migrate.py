@@ -64,20 +64,20 @@ def check(found: str | None) -> None:
         )
 
 
-def upgrade(url: str) -> str | None:
+def upgrade(url: str, to: str = "head") -> str | None:
     """Bring the schema up to date; the version that it had. Many may try at once: one does it, and the others wait.
     All of it happens, or nothing."""
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
     try:
         with engine.begin() as lent:
-            return _upgrade(lent)
+            return _upgrade(lent, to)
     except DBAPIError as error:
         raise _meaning(error.orig) from None
     except psycopg.Error as error:
         raise _meaning(error) from None
 
 
-def _upgrade(lent: SqlConnection) -> str | None:
+def _upgrade(lent: SqlConnection, to: str) -> str | None:
     connection = cast(Connection, lent.connection.driver_connection)
     if connection.info.server_version < LEAST_VERSION:
         raise Hold(
@@ -93,7 +93,7 @@ def _upgrade(lent: SqlConnection) -> str | None:
         _allow(connection)
         config = _config()
         config.attributes["connection"] = lent
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
     return found
 
 
