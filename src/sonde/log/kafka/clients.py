@@ -18,9 +18,9 @@ _FETCH_WAIT: Final = 100  # ms that a broker keeps a question open; whoever goes
 _MARGIN: Final = 1 << 20
 
 
-def admin(connection: Connection) -> AdminClient:
+def admin(connection: Connection, **more: Any) -> AdminClient:
     """Asks about topics, makes them, cuts them."""
-    made: AdminClient = _made(AdminClient, _common(connection))
+    made: AdminClient = _made(AdminClient, {**_common(connection), **more})
     return made
 
 

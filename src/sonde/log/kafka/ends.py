@@ -5,16 +5,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from sonde.errors import Retry
-from sonde.log.kafka.failures import raised
+from sonde.log.kafka.admin import SECONDS, Absent, Admin
 
 FRESH: Final = 0.2
 """For so many seconds an answer is given again."""
 
-_SECONDS: Final = 10.0
 _SPEC: Final[Any] = OffsetSpec  # its methods have no types
 _FIRST: Final[Any] = _SPEC.earliest()
 _LAST: Final[Any] = _SPEC.latest()
@@ -23,7 +22,7 @@ _LAST: Final[Any] = _SPEC.latest()
 class Ends:
     """Asks the brokers, but not each time: of many that ask at once, one does."""
 
-    def __init__(self, admin: AdminClient, topic: str, partitions: Callable[[], int]) -> None:
+    def __init__(self, admin: Admin, topic: str, partitions: Callable[[], int]) -> None:
         self._admin = admin
         self._topic = topic
         self._partitions = partitions
@@ -52,17 +51,16 @@ class Ends:
         every = range(self._partitions())
         firsts, lasts = self._offsets(every, _FIRST), self._offsets(every, _LAST)
         doing = f"say where {self._topic} begins and ends"
+        answer = self._admin.answer
         try:
-            return {n: (firsts[n].result(_SECONDS).offset, lasts[n].result(_SECONDS).offset) for n in every}
-        except KafkaException as error:
-            raise raised(error, doing) from None
-        except TimeoutError:
-            raise Retry(f"Kafka cannot {doing}: no answer in {_SECONDS:.0f} s", after=1.0) from None
+            return {n: (answer(firsts[n], doing).offset, answer(lasts[n], doing).offset) for n in every}
+        except Absent:
+            raise Retry(f"Kafka cannot {doing}: a partition is not known there", after=1.0) from None
 
     def _offsets(self, every: range, which: Any) -> dict[int, Any]:
-        asked = self._admin.list_offsets(
+        asked = self._admin.client.list_offsets(
             {TopicPartition(self._topic, number): which for number in every},
             isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=_SECONDS,
+            request_timeout=SECONDS,
         )
         return {place.partition: answer for place, answer in asked.items()}

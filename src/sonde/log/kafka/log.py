@@ -8,20 +8,21 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 from sonde.errors import Hold, NotFound, Retry
 from sonde.log.batch import check_frames
 from sonde.log.kafka import clients, topic
+from sonde.log.kafka.admin import SECONDS, Absent, Admin
 from sonde.log.kafka.connection import Connection
 from sonde.log.kafka.ends import Ends
-from sonde.log.kafka.failures import closed, raised
+from sonde.log.kafka.failures import closed
 from sonde.log.kafka.reader import Reader
 from sonde.log.kafka.watch import Watch
 from sonde.log.kafka.writer import Writer
 from sonde.ports import Record
 
-SECONDS: Final = 20.0
+APPEND_SECONDS: Final = 20.0
 BUFFER_BYTES: Final = 64 << 20
 GROUP: Final = "sonde"
 
@@ -40,11 +41,11 @@ class KafkaLog:
         name: str,
         *,
         group: str = GROUP,
-        seconds: float = SECONDS,
+        seconds: float = APPEND_SECONDS,
         buffer_bytes: int = BUFFER_BYTES,
     ) -> None:
         self.name = name
-        self._admin = clients.admin(connection)
+        self._admin = Admin(connection)
         found = topic.find(self._admin, name, settings=True)
         if found is None:
             raise topic.absent(name, connection.servers)
@@ -108,13 +109,11 @@ class KafkaLog:
         if below <= first:
             return
         place = TopicPartition(self.name, partition, below)
-        asked = self._admin.delete_records([place], request_timeout=topic.SECONDS, operation_timeout=topic.SECONDS)
+        asked = self._admin.client.delete_records([place], request_timeout=SECONDS, operation_timeout=SECONDS)
         try:
-            first = asked[place].result(2 * topic.SECONDS).low_watermark
-        except KafkaException as error:
-            raise raised(error, f"cut partition {partition} of {self.name}") from None
-        except TimeoutError:
-            raise Retry(f"Kafka did not cut partition {partition} in {topic.SECONDS:.0f} s", after=1.0) from None
+            first = self._admin.answer(asked[place], f"cut partition {partition} of {self.name}").low_watermark
+        except Absent:
+            raise Retry(f"Kafka does not know partition {partition} of {self.name}", after=1.0) from None
         self._ends.forget()
         self._reader.cut(partition, first)
 

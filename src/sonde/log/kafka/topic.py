@@ -2,22 +2,17 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, Uuid
-from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+from confluent_kafka import TopicCollection, Uuid
+from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
 from sonde.clock import DAY, SECOND, Micros
 from sonde.errors import Hold, Retry
-from sonde.log.kafka import clients
+from sonde.log.kafka.admin import SECONDS, Absent, Admin, Taken
 from sonde.log.kafka.connection import Connection
-from sonde.log.kafka.failures import raised
-
-SECONDS: Final = 10.0
-"""How long one question to the brokers may take."""
 
 EVENT_PARTITIONS: Final = 64
 MESSAGE_BYTES: Final = 96 << 20
@@ -80,13 +75,13 @@ class Topic:
         return int(self.settings.get("max.message.bytes", _BROKER_BYTES)) - ENVELOPE
 
 
-def look(admin: AdminClient, name: str, *, settings: bool = False) -> Topic | None:
+def look(admin: Admin, name: str, *, settings: bool = False) -> Topic | None:
     """What a topic is now; none if there is no such topic. :class:`Retry` if no broker answers, :class:`Hold` if it may not
     be looked at."""
     try:
-        asked = admin.describe_topics(TopicCollection([name]), request_timeout=SECONDS)
-        found = _result(asked[name], f"say what the topic {name} is")
-    except _Absent:
+        asked = admin.client.describe_topics(TopicCollection([name]), request_timeout=SECONDS)
+        found = admin.answer(asked[name], f"say what the topic {name} is")
+    except Absent:
         return None
     partitions = [
         Partition(p.leader.id if p.leader is not None else -1, _ids(p.replicas), _ids(p.isr)) for p in found.partitions
@@ -94,7 +89,7 @@ def look(admin: AdminClient, name: str, *, settings: bool = False) -> Topic | No
     return Topic(name, _hex(found.topic_id), partitions, _settings(admin, name) if settings else {})
 
 
-def find(admin: AdminClient, name: str, *, settings: bool = False) -> Topic | None:
+def find(admin: Admin, name: str, *, settings: bool = False) -> Topic | None:
     """The same, but it takes a while before it believes that there is none: brokers hear of new topics one by one."""
     for _ in range(_LOOKS):
         if found := look(admin, name, settings=settings):
@@ -106,31 +101,45 @@ def find(admin: AdminClient, name: str, *, settings: bool = False) -> Topic | No
 def make(connection: Connection, plans: Sequence[Plan]) -> list[str]:
     """Make those topics that are not there; the names of those that were made. :class:`Hold` says what to ask the
     administrator of Kafka for, where that is not allowed; :class:`Retry` if no broker answers."""
-    admin = clients.admin(connection)
-    missing = [plan for plan in plans if look(admin, plan.name) is None]
-    made = [plan.name for plan in missing if _make(admin, connection.servers, plan)]
+    admin = Admin(connection)
+    missing = [plan for plan in plans if not _is_there(admin, plan)]
+    made = [plan.name for plan in missing if _make(admin, plan)]
     for plan in missing:
         _await(admin, plan.name)
     return made
 
 
-def _make(admin: AdminClient, servers: str, plan: Plan) -> bool:
+def _is_there(admin: Admin, plan: Plan) -> bool:
+    try:
+        return look(admin, plan.name) is not None
+    except Hold as error:
+        raise _ask_for(admin, plan, error) from None
+
+
+def _make(admin: Admin, plan: Plan) -> bool:
     """Make one; whether it was this call that made it."""
     copies = plan.copies or min(COPIES, brokers(admin))
     new = NewTopic(plan.name, plan.partitions, copies, config=plan.settings(copies))
+    asked = admin.client.create_topics([new], request_timeout=SECONDS, operation_timeout=SECONDS)[plan.name]
     try:
-        admin.create_topics([new], request_timeout=SECONDS, operation_timeout=SECONDS)[plan.name].result()
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:  # somebody was faster
-            return False
-        why = raised(error, f"make the topic {plan.name}")
-        if isinstance(why, Retry):
-            raise why from None
-        raise Hold(why.message, hint=f"Ask the administrator of Kafka for this: {command(servers, plan)}") from None
+        admin.answer(asked, f"make the topic {plan.name}")
+    except Taken:  # somebody was faster
+        return False
+    except Hold as error:
+        raise _ask_for(admin, plan, error) from None
     return True
 
 
-def _await(admin: AdminClient, name: str) -> None:
+def _ask_for(admin: Admin, plan: Plan, why: Hold) -> Hold:
+    """What to ask the administrator for, when a topic cannot be looked at or made."""
+    return Hold(
+        why.message,
+        hint="Ask the administrator of Kafka for the rights that docs/scaling.md lists, and unless the topic is there for"
+        f" this: {command(admin.servers, plan)}",
+    )
+
+
+def _await(admin: Admin, name: str) -> None:
     """Until a new topic can be used."""
     deadline = time.monotonic() + 3 * SECONDS
     while (found := look(admin, name)) is None or any(p.leader < 0 for p in found.partitions):
@@ -155,31 +164,18 @@ def absent(name: str, servers: str) -> Hold:
     )
 
 
-def brokers(admin: AdminClient) -> int:
+def brokers(admin: Admin) -> int:
     """How many brokers there are."""
-    return len(_result(admin.describe_cluster(request_timeout=SECONDS), "say which brokers there are").nodes)
+    return len(
+        admin.answer(admin.client.describe_cluster(request_timeout=SECONDS), "say which brokers there are").nodes
+    )
 
 
-class _Absent(Exception):
-    """The topic is not there."""
-
-
-def _result(asked: "Future[Any]", doing: str) -> Any:
-    try:
-        return asked.result(2 * SECONDS)
-    except KafkaException as error:
-        if error.args[0].code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:
-            raise _Absent from None
-        raise raised(error, doing) from None
-    except TimeoutError:
-        raise Retry(f"Kafka cannot {doing}: no answer in {SECONDS:.0f} s", after=1.0) from None
-
-
-def _settings(admin: AdminClient, name: str) -> Mapping[str, str]:
+def _settings(admin: Admin, name: str) -> Mapping[str, str]:
     resource = ConfigResource(ConfigResource.Type.TOPIC, name)
-    asked = admin.describe_configs([resource], request_timeout=SECONDS)[resource]
+    asked = admin.client.describe_configs([resource], request_timeout=SECONDS)[resource]
     try:
-        return {key: str(entry.value) for key, entry in _result(asked, f"say how {name} is set").items()}
+        return {key: str(entry.value) for key, entry in admin.answer(asked, f"say how {name} is set").items()}
     except Hold:  # they are asked for to be helpful: who may write and read may not always look
         return {}
 

@@ -3,10 +3,9 @@
 import threading
 from typing import Final
 
-from confluent_kafka.admin import AdminClient
-
 from sonde.errors import Hold, Retry, SondeError
 from sonde.log.kafka import topic
+from sonde.log.kafka.admin import Admin
 
 EVERY: Final = 2.0
 _SOON: Final = 0.3
@@ -16,7 +15,7 @@ _PROOF: Final = 4  # looks that say the same
 class Watch:
     """``partitions`` is how many there are now. Looks at it from a thread of its own."""
 
-    def __init__(self, admin: AdminClient, first: topic.Topic) -> None:
+    def __init__(self, admin: Admin, first: topic.Topic) -> None:
         self.partitions = len(first.partitions)
         self._admin = admin
         self._name = first.name
