@@ -64,6 +64,7 @@ class Answers:
         if isinstance(question, Sql):
             return self._guard.ask(question)
         with self._connections.snapshot(LONGEST_ANSWER) as connection:
+            connection.execute(_SETTINGS)
             return self._answer(Snapshot.begin(connection, self._log), question)
 
     def _answer(self, snapshot: Snapshot, question: Question) -> Answer:  # noqa: PLR0912 - one branch a question
@@ -115,6 +116,7 @@ class Answers:
         return self._lower
 
 
+_SETTINGS: Final = "set local work_mem = '16MB'; set local jit = off"  # to compile a query takes longer than to run it
 _UNICODE: Final = "select exists (select from pg_collation where collname = 'und-x-icu')"
 _LISTINGS: Final[Mapping[type, Callable[[Any], Query]]] = {
     Alerts: queries.alerts,

@@ -19,6 +19,7 @@ def kpis(snapshot: Snapshot, question: Kpis) -> pa.Table:
     stored, step = queries.fitting_width(question.width, snapshot.widths), question.width * SECOND
     newest = snapshot.windows(stored, "r.series = s.id") + " order by r.start desc limit 1"
     of_group = snapshot.windows(stored, "r.series = s.id", "r.start >= n.start", f"r.start < n.start + {lasting(step)}")
+    of_group += " offset 0"  # so that the database looks into its index for each, and does not join all windows
     site = "where s.site = $site" if question.site is not None else ""
     return snapshot.run(
         Query(
