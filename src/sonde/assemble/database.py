@@ -2,21 +2,22 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
-import psycopg
 from pydantic import SecretStr
 
 from sonde.assemble.controls import Controls
 from sonde.clock import Clock
 from sonde.control.postgres.audit import PostgresAuditTrail
 from sonde.control.postgres.control import PostgresControl
+from sonde.control.postgres.moving import move
 from sonde.control.postgres.notices import PostgresNotices
 from sonde.errors import Retry
 from sonde.metrics import Metrics
 from sonde.ports import Onlooker
 from sonde.store.postgres import migrate
-from sonde.store.postgres.connections import Connections
+from sonde.store.postgres.connections import Connection, Connections, connect
 from sonde.store.postgres.identities import PostgresIdentities
 from sonde.store.postgres.owner import OwnerLock
 from sonde.store.postgres.step_reader import StepReader
@@ -40,6 +41,16 @@ def open_controls(url: SecretStr, clock: Clock) -> Controls:
         connections.close()
 
     return Controls(control, PostgresAuditTrail(connections), PostgresNotices(connections), close)
+
+
+def move_controls(url: SecretStr, path: Path) -> int | None:
+    """Move a control database from its file into one that has nothing of it yet; how many tokens, none if it has some."""
+    migrate.prepare(url.get_secret_value())
+    connections = Connections(url.get_secret_value(), most=1)
+    try:
+        return move(path, connections)
+    finally:
+        connections.close()
 
 
 def upgrade(url: SecretStr) -> tuple[str | None, str]:
@@ -76,7 +87,7 @@ class Database:
 
     def ownership(self, of: str) -> OwnerLock:
         """Of something that one of many processes does for all that follow this log."""
-        lock: OwnerLock = OwnerLock(self._connect, f"{of} of {self._log}", clock=self._clock)
+        lock = OwnerLock(self._connect, f"{of} of {self._log}", clock=self._clock)
         self._closers.append(lock.close)
         return lock
 
@@ -100,6 +111,6 @@ class Database:
             self._store.close()
         self._connections.close()
 
-    def _connect(self) -> psycopg.Connection[Any]:
+    def _connect(self) -> Connection:
         """A connection that nobody else uses."""
-        return psycopg.connect(self._url, autocommit=True, connect_timeout=10, application_name="sonde")
+        return connect(self._url)

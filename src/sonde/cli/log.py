@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from sonde.assemble.copying_out import copy_out
 from sonde.assemble.key_source import SOURCES, keys_from
 from sonde.assemble.line_import import import_lines
 from sonde.assemble.log import Export, Verification, lines, log_ends, log_frames, opening_ring, verify_log
@@ -126,6 +127,43 @@ def import_(
     done(f"imported {made.readings:,} readings from {made.lines:,} lines{before}")
     if made.bad:
         warn(f"{len(made.bad):,} lines could not be taken in; with another key, run it again: only those are tried")
+        raise typer.Exit(1)
+
+
+@app.command()
+def copy(
+    from_: Annotated[
+        Path,
+        typer.Option("--from", metavar="DIR", help="Data directory of the embedded installation; nothing runs on it."),
+    ],
+    to: Annotated[
+        str, typer.Option("--to", metavar="URL", help="kafka://HOST:PORT[,HOST:PORT…]/TOPIC; else as the settings say.")
+    ] = "",
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Copy what there is, though the beginning of the log was let go.")
+    ] = False,
+    config: Config = None,
+    set_: Sets = None,
+) -> None:
+    """Copy the log of an embedded installation into a topic of Kafka, frame by frame, with the times that it has.
+
+    The processors do the rest. What was interrupted goes on; done again, it copies what has come since. Tokens, sessions, acts
+    and notices move too if the settings name a database, and it has none.
+    """
+    directory = DataDirectory.open(from_)
+    settings = load_settings(config, from_, set_).settled()
+    with progress_bar("copying", counts="frames") as report:
+        made = copy_out(directory, settings, to, report, partial=partial)
+    for place in made.log.unread:
+        typer.echo(f"left behind: {place}")
+    before = f"; {made.log.before:,} frames had been copied before" if made.log.before else ""
+    done(f"copied {made.log.frames:,} frames with {made.log.readings:,} readings to {made.topic}{before}")
+    if made.unmoved:
+        warn(f"tokens and acts were not moved: {made.unmoved}")
+    else:
+        done(f"moved {made.tokens:,} tokens, with sessions, acts and notices, into the database")
+    if made.log.unread:
+        warn("what cannot be read was left behind; the embedded store has it among its gaps")
         raise typer.Exit(1)
 
 
