@@ -16,7 +16,7 @@ CODE = re.compile(r"`([^`\s]+)`")
 OWN = re.compile(r"(?<![\w/:.-])(?:src|tests|docs|scripts|bench|examples|\.ci)/[\w./-]*")
 FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|md|svg|css)|(?:[\w.-]+/)+")
 MODULE = re.compile(r"sonde(?:\.[a-z_]+)+")
-IN_A_DATA_DIRECTORY = {"log/", "tls/", "store/", "node/", "replay/", "import/", "parts/", "checkpoints/"}
+IN_A_DATA_DIRECTORY = {"log/", "tls/", "store/", "node/", "replay/", "import/", "copy/", "parts/", "checkpoints/"}
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 each_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)

@@ -13,6 +13,7 @@
     tls/                authority.pem and its key, server.pem
     node/               outbox.db and its key ring; what joining a sink brought
     import/             how far line logs of an older sink were taken in
+    copy/               how far the log was copied into topics of Kafka
     server.json         where the running server listens
 """
 
