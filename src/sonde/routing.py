@@ -37,11 +37,11 @@ def home_too(kind: int, lane: int) -> bool:
 
 def check_partitions(definitions: Iterable[Definition], partitions: int) -> None:
     """:class:`Hold` unless a log has as many partitions as when it came into use, which its settings say
-    (:class:`sonde.entry.EntryKind`). Nothing is said before there are any."""
+    (:class:`sonde.entry.EntryKind`), if they do."""
     for definition in definitions:
         if definition.kind == "settings" and definition.body is not None:
-            known = int(definition.body.get("partitions", 1))
-            if known != partitions:
+            known = definition.body.get("partitions")
+            if known is not None and known != partitions:
                 raise Hold(
                     f"the log has {partitions} partitions now; it had {known} when it came into use, and nodes and devices "
                     "have their homes by that number",

@@ -13,10 +13,12 @@ from sonde.entry import CONFIG, Entry, EntryKind
 from sonde.routing import check_partitions
 
 
-def new_definitions(settings: Settings, known: Sequence[Definition], partitions: int = 1) -> list[Entry]:
-    """Entries for what the configuration says now and did not say before, for every one of the log's ``partitions``; none if
-    it says the same. :class:`sonde.errors.Hold` if the log had another number of them before."""
-    check_partitions(known, partitions)
+def new_definitions(settings: Settings, known: Sequence[Definition], partitions: int | None = None) -> list[Entry]:
+    """Entries for what the configuration says now and did not say before, for every partition of the log; none if it says
+    the same. ``partitions`` is how many there are, of a log of which that could change: :class:`sonde.errors.Hold` if it
+    had another number of them before."""
+    if partitions is not None:
+        check_partitions(known, partitions)
     said = {(definition.kind, definition.name): definition.body for definition in known}
     rules: dict[str, Any] = {name: rule.rule(name).body() for name, rule in settings.rules.items() if rule.enabled}
     before = {name: body for (kind, name), body in said.items() if kind == "asserted"}
@@ -30,7 +32,7 @@ def new_definitions(settings: Settings, known: Sequence[Definition], partitions:
         "windows": [round(width) for width in settings.process.windows],
         "future_limit": settings.sink.future_limit,
     }
-    if partitions > 1:
+    if partitions is not None:
         wanted["partitions"] = partitions
     if said.get(("settings", "settings")) != wanted:
         entries.insert(0, _entry(EntryKind.SETTINGS, wanted))

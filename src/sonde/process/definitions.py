@@ -30,11 +30,11 @@ _KINDS: Final = {
 
 class Settings(msgspec.Struct, frozen=True):
     """``windows``: widths in seconds; ``future_limit``: seconds that a reading's time may be ahead of its frame's;
-    ``partitions``: how many the log had when it came into use."""
+    ``partitions``: how many the log had when it came into use, if that could ever change."""
 
     windows: tuple[int, ...] = DEFAULT_WIDTHS
     future_limit: float = DAY / SECOND
-    partitions: int = 1
+    partitions: int | None = None
 
 
 class Definitions:
@@ -132,7 +132,7 @@ def _settings(payload: Any) -> tuple[str, Any]:
     settings = msgspec.convert(payload, Settings)
     if not all(0 < width <= _MAX_WIDTH for width in settings.windows) or len(settings.windows) > 16:
         raise Invalid(Problem(None, "windows", f"at most 16 widths of 1 to {_MAX_WIDTH} seconds"))
-    if settings.partitions < 1:
+    if settings.partitions is not None and settings.partitions < 1:
         raise Invalid(Problem(None, "partitions", "a log has at least one"))
     if not 0 <= settings.future_limit <= _MAX_WIDTH:
         raise Invalid(Problem(None, "future_limit", f"0 to {_MAX_WIDTH} seconds"))

@@ -71,8 +71,8 @@ class PartitionsContract:
         assert names(list(store.load(0).series)) == {"device-a": 0, "device-b": 1, "device-c": 2}
         assert names(list(store.load(1).series)) == {"device-c": 0, "device-d": 1, "device-a": 2}
         assert list(store.load(7).series) == []
-        assert {n: v.value for n, v in store.load(1).newest.items()}[1] == 4.0
-        assert {n: v.value for n, v in store.load(0).newest.items()}[1] == 2.0
+        assert {n: v.value for n, v in store.load(0).newest.items()} == {0: 1.0, 1: 2.0, 2: 5.0}
+        assert {n: v.value for n, v in store.load(1).newest.items()} == {0: 3.0, 1: 4.0, 2: 6.0}
 
     def test_what_a_partition_said_is_loaded_for_it_alone(self, store: Store) -> None:
         for partition in (0, 1):

@@ -46,7 +46,7 @@ class PlainStore:
         self._definitions: dict[int, dict[tuple[str, str], Definition]] = {}
         self.readings: list[pa.Table] = []
         self.windows: pa.Table = WINDOWS.empty_table()
-        self.latest: dict[int, Newest] = {}
+        self._latest: dict[int, dict[int, Newest]] = {}  # by partition
         self.alerts: dict[str, Alert] = {}
         self.events: list[AlertEvent] = []
         self.corrections: dict[tuple[str, int, int], Correction] = {}
@@ -64,6 +64,15 @@ class PlainStore:
         return self._numbers.series
 
     @property
+    def latest(self) -> dict[int, Newest]:
+        """The newest of each series, in whichever partition."""
+        found: dict[int, Newest] = {}
+        for _, theirs in sorted(self._latest.items()):
+            for id_, newest in theirs.items():
+                found[id_] = max(newest, found.get(id_, newest), key=lambda one: one.time)
+        return found
+
+    @property
     def definitions(self) -> dict[tuple[str, str], Definition]:
         """As every partition has them; where one is ahead of another, as the first has them."""
         found: dict[tuple[str, str], Definition] = {}
@@ -79,7 +88,7 @@ class PlainStore:
             return State(
                 progress=list(self.progress.values()),
                 series=[self.series[id_]._replace(id=number) for id_, number in numbers.items()],
-                newest={numbers[id_]: newest for id_, newest in self.latest.items() if id_ in numbers},
+                newest={numbers[id_]: newest for id_, newest in self._latest.get(partition, {}).items()},
                 alerts=[
                     msgspec.structs.replace(alert, series=numbers.get(alert.series, -1))
                     for alert in alerts
@@ -116,9 +125,10 @@ class PlainStore:
         if len(changes.readings):
             self.readings.append(changes.readings)
         self.windows = merge(self.windows, changes.windows)
+        latest = self._latest.setdefault(partition, {})
         for series, newest in _newest(changes.latest).items():
-            if newest.time >= self.latest.get(series, newest).time:
-                self.latest[series] = newest
+            if newest.time >= latest.get(series, newest).time:
+                latest[series] = newest
         for id_ in changes.retracted:
             self.alerts.pop(id_, None)
         self.alerts.update((alert.id, alert) for alert in changes.alerts)
@@ -151,7 +161,8 @@ class PlainStore:
 
         self.readings = [rest(table, "time") for table in self.readings]
         self.windows = rest(self.windows, "start") if len(self.windows) else self.windows
-        self.latest = {series: newest for series, newest in self.latest.items() if not taken(series, newest.time)}
+        latest = self._latest.get(partition, {})
+        self._latest[partition] = {id_: newest for id_, newest in latest.items() if not taken(id_, newest.time)}
         self.alerts = {
             id_: alert
             for id_, alert in self.alerts.items()
