@@ -79,3 +79,9 @@ def test_without_a_broker_nothing_is_said_to_be_kept() -> None:
         letters.put(letter(0, 1))
     with pytest.raises(Retry):
         letters.letters(1)
+
+
+def test_a_topic_that_nobody_has_made_yet_holds_none(kafka: Kafka) -> None:
+    letters = letters_of(kafka, kafka.topic(), uuid4().hex)
+    assert list(letters.letters(10)) == []
+    letters.close()

@@ -8,11 +8,12 @@ import structlog
 from sonde.clock import DAY, SECOND
 from sonde.config import Settings
 from sonde.errors import Hold
+from sonde.log.kafka import clients
 from sonde.log.kafka.connection import Connection
-from sonde.log.kafka.dead_letters import KafkaDeadLetters
+from sonde.log.kafka.dead_letters import ROOM, KafkaDeadLetters
 from sonde.log.kafka.log import KafkaLog
 from sonde.log.kafka.membership import KafkaMembership
-from sonde.log.kafka.topic import Plan, make
+from sonde.log.kafka.topic import MESSAGE_BYTES, Plan, absent, look, make
 from sonde.ports import DeadLetters, Membership
 
 _log = structlog.get_logger()
@@ -64,7 +65,7 @@ def open_log(settings: Settings) -> KafkaLog:
         connection,
         [
             Plan(topic.name, partitions=kafka.partitions, copies=copies, **kept),
-            Plan(kafka.topic_dlq, partitions=1, copies=copies, retention=_DEAD_LETTERS_KEPT),
+            Plan(kafka.topic_dlq, 1, _DEAD_LETTERS_KEPT, copies, MESSAGE_BYTES + ROOM),
         ],
     )
     for name in made:
@@ -80,14 +81,29 @@ def open_membership(settings: Settings) -> Membership:
 
 def open_dead_letters(settings: Settings, log: KafkaLog) -> DeadLetters:
     """Where goes what of ``log`` can never be read."""
+    return _dead_letters(settings, log.id, log.max_frame_bytes)
+
+
+def find_dead_letters(settings: Settings) -> DeadLetters:
+    """The same without a log that is open; :class:`Hold` if there is no such topic."""
+    topic = settings.topic
+    assert topic is not None
+    connection = connection_of(settings)
+    found = look(clients.admin(connection), topic.name, settings=True)
+    if found is None:
+        raise absent(topic.name, connection.servers)
+    return _dead_letters(settings, found.id, found.max_frame_bytes)
+
+
+def _dead_letters(settings: Settings, log: str, max_frame_bytes: int) -> DeadLetters:
     topic, kafka = settings.topic, settings.kafka
     assert topic is not None
     return KafkaDeadLetters(
         connection_of(settings),
         kafka.topic_dlq,
         topic.name,
-        log.id,
+        log,
         group=kafka.group_id,
-        max_frame_bytes=log.max_frame_bytes,
+        max_frame_bytes=max_frame_bytes,
         seconds=APPEND_SECONDS,
     )

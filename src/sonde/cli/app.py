@@ -39,6 +39,7 @@ VERBS: Final[Mapping[str, str]] = {
     "notify": "Whom to tell of alerts: list, test.",
     "keys": "The keys that seal: list, add, rotate, retire.",
     "outbox": "What waits in a node: list, retry.",
+    "dlq": "What of the log could not be read: list, retry.",
     "purge": "Forget readings for good.",
     "rebuild": "Make the store again from the log.",
     "backup": "Back everything up, while it runs.",

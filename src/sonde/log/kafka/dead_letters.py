@@ -26,6 +26,9 @@ _TAKEN: Final = "taken back"
 _WHY_BYTES: Final = 4096
 _FETCH_BYTES: Final = 1 << 20
 _POLL: Final = 0.5
+_NO_TOPIC: Final = frozenset(
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
+)
 
 
 class KafkaDeadLetters:
@@ -152,7 +155,8 @@ class KafkaDeadLetters:
                 elif not problem.retriable() and problem.code() != KafkaError._TRANSPORT:
                     raise failure(problem, doing)
         except KafkaException as error:
-            raise raised(error, doing) from None
+            if error.args[0].code() not in _NO_TOPIC:  # nobody has made it: nothing was ever put there
+                raise raised(error, doing) from None
         finally:
             consumer.close()
 
