@@ -1,4 +1,4 @@
-"""The readings that every benchmark sends: 500 devices with four metrics, noisy values, 1 % out of order."""
+"""The readings that every benchmark sends: devices (500 if not told) with four metrics, noisy values, 1 % out of order."""
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +13,10 @@ LATE = 0.01
 class Readings:
     """``rows`` readings in columns, made from ``seed``: the same seed gives the same readings."""
 
-    def __init__(self, rows: int, seed: int = 1, start: int = START, step: int = 20) -> None:
+    def __init__(self, rows: int, seed: int = 1, start: int = START, step: int = 20, devices: int = DEVICES) -> None:
         draw = np.random.default_rng(seed)
-        series = np.arange(rows) % SERIES
+        self._devices = devices
+        series = np.arange(rows) % (devices * len(METRICS))
         self.device = series // len(METRICS)
         self.metric = series % len(METRICS)
         self.time = start + np.arange(rows, dtype=np.int64) * step
@@ -42,7 +43,7 @@ class Readings:
 
     def arrow_bodies(self, each: int) -> list[bytes]:
         """The same as Arrow IPC streams."""
-        device = pa.array([f"device-{d:03d}" for d in range(DEVICES)])
+        device = pa.array([f"device-{d:03d}" for d in range(self._devices)])
         metric = pa.array(METRICS)
         table = pa.table(
             {

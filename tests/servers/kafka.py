@@ -86,6 +86,11 @@ class Broker:
         return path.read_text(errors="replace") if path.exists() else ""
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

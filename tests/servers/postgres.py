@@ -53,6 +53,11 @@ class PostgresServer:
         self.execute("create role sonde_read nologin")  # an ordinary user may not make roles
         self.execute("grant sonde_read to sonde")
 
+    @property
+    def pid(self) -> int:
+        """Of the process that all others come from."""
+        return int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         arguments = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
@@ -104,8 +109,7 @@ class PostgresServer:
 
     def _end(self, how: signal.Signals) -> None:
         assert self._process is not None
-        pid = int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
-        os.kill(pid, how)
+        os.kill(self.pid, how)
         self._process.wait(_PATIENCE)
 
     def _wait(self) -> None:
