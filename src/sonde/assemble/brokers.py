@@ -8,12 +8,12 @@ import structlog
 from sonde.clock import DAY, SECOND
 from sonde.config import Settings
 from sonde.errors import Hold
-from sonde.log.kafka import clients
+from sonde.log.kafka.admin import Admin
 from sonde.log.kafka.connection import Connection
 from sonde.log.kafka.dead_letters import ROOM, KafkaDeadLetters
 from sonde.log.kafka.log import KafkaLog
 from sonde.log.kafka.membership import KafkaMembership
-from sonde.log.kafka.topic import MESSAGE_BYTES, Plan, absent, look, make
+from sonde.log.kafka.topic import MESSAGE_BYTES, Plan, absent, find, make
 from sonde.ports import DeadLetters, Membership
 
 _log = structlog.get_logger()
@@ -89,7 +89,7 @@ def find_dead_letters(settings: Settings) -> DeadLetters:
     topic = settings.topic
     assert topic is not None
     connection = connection_of(settings)
-    found = look(clients.admin(connection), topic.name, settings=True)
+    found = find(Admin(connection), topic.name, settings=True)
     if found is None:
         raise absent(topic.name, connection.servers)
     return _dead_letters(settings, found.id, found.max_frame_bytes)
