@@ -155,6 +155,10 @@ class Processor:
         """The alerts that are open, by severity and state."""
         return self._folding.open_alerts() if self._folding is not None else {}
 
+    def has_nothing(self) -> bool:
+        """Whether all that the log is known to hold is stored: then a step would find nothing."""
+        return self._folding is not None and self.lag().frames == 0
+
     def lag(self) -> Lag:
         """How far the store is behind the log."""
         with contextlib.suppress(Retry):  # while nobody can tell, it is what it was

@@ -13,13 +13,14 @@ from sonde.clock import Clock, SystemClock
 from sonde.errors import Hold, Retry
 from sonde.metrics import Metrics
 from sonde.ports import Membership
-from sonde.process.processor import ALERT_LABELS, Lag, Processor
+from sonde.process.processor import ALERT_LABELS, Attempt, Lag, Processor
 
 _log = structlog.get_logger()
 _LOOK_SECONDS: Final = 0.3  # between two questions which partitions are ours
 _WAIT_SECONDS: Final = 0.5  # at the end of the log, where a processor has a thread for itself
 _POLL_SECONDS: Final = 0.004  # a partition, at the end of the log, where it has none
 _POLL_LEAST, _POLL_MOST = 0.02, 0.25
+_NOTHING: Final = Attempt(False, 0.0)
 
 
 class Sharing:
@@ -162,7 +163,7 @@ class Sharing:
     def _attempt(self, processor: Processor, wait: float) -> None:
         number, pause = processor.partition, 0.0
         try:
-            attempt = processor.attempt(wait)
+            attempt = _NOTHING if not wait and processor.has_nothing() else processor.attempt(wait)
             pause = attempt.pause
             if attempt.stored:
                 pause = self._linger if processor.lag().seconds <= self._linger else 0.0
