@@ -173,8 +173,12 @@ class Reader:
                     now = time.monotonic()
                     found = place.take(offset, limit_bytes, now)
                     place.owner.notify()
-                    if found or (now >= deadline and self._is_over(place, offset, patience)):
+                    if found:
                         return found
+                    if now >= deadline and self._is_over(place, offset, patience):
+                        if place.has(offset):  # something may have come meanwhile
+                            return place.take(offset, limit_bytes, now)
+                        break
                     place.came.wait(max(_PAUSE / 2, min(_CHECK, deadline - now)))
             finally:
                 place.waiting -= 1
