@@ -33,6 +33,7 @@ from sonde.ports import Onlooker
 from sonde.process.following import Following
 from sonde.process.processor import Lag
 from sonde.question import Reached
+from sonde.routing import CONTROL, check_partitions
 from sonde.status import Status
 from sonde.transport.clocks import NodeClocks
 from sonde.transport.http import App, TelemetryApp
@@ -79,6 +80,9 @@ class Server:
         patiently(lambda: check_ring(ground.ring.now, log, ground.directory.keys), "the log", wanted)
         self._shared = SharedStore(ground, log.id, undo)
         self._shared.open()
+        if self._shared.opened:  # or else those who process say so when it is
+            known = self._shared.store().load(CONTROL).definitions
+            patiently(lambda: check_partitions(known, len(log.ends())), "the log", wanted)
         self._sink = patiently(lambda: make_sink(ground, log, self._ticks), "the log", wanted)
         undo.callback(self._sink.close)
         read_ring = partial(ground.read_ring, log)
