@@ -3,7 +3,7 @@
 import select
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import psycopg
@@ -85,7 +85,8 @@ class Connections:
                 connection.close()
             self._free.clear()
             for connection in self._lent:
-                connection.cancel_safe(timeout=2.0)
+                with suppress(psycopg.Error):  # then it ends by itself: its server is away
+                    connection.cancel_safe(timeout=2.0)
             self._lock.notify_all()
             self._lock.wait_for(lambda: not self._lent and not self._making, timeout=5.0)
 

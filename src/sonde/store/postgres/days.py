@@ -1,11 +1,11 @@
-"""The tables that readings lie in: one a day, and one a month for what is far from today.
+"""The tables that readings lie in: one a day, for what is far from today one a month, and one a year beyond that.
 
 They are partitions of ``store.readings_by_day``, made before the rows that need them come, each as an empty table that is
 then attached: that waits for no writer and keeps none waiting. A table goes as a whole, once a floor hides all of it.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -22,7 +22,11 @@ _log = structlog.get_logger()
 _PARENT: Final = "store.readings_by_day"
 _LOCK: Final = 0x64617973  # of advisory locks: whoever holds it makes tables
 _AT_ONCE: Final = 16  # tables made in one transaction: each holds locks until its end
-_PAST, _AHEAD = 750, 8  # days from today within which each has a table of its own: so there never are too many
+_DAYS: Final = (750, 400)  # back from today and ahead, within which each day has a table of its own
+_MONTHS: Final = (
+    3653,
+    3653,
+)  # and each month; so clocks that are wrong never make more tables than can be locked at once
 _SECONDS: Final = 60.0
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -38,14 +42,25 @@ class Span:
 
     @property
     def name(self) -> str:
-        day = _date(self.first)
-        return f"readings_{day:%Y_%m_%d}" if self.end - self.first == 1 else f"readings_{day:%Y_%m}"
+        day, length = _date(self.first), self.end - self.first
+        return (
+            f"readings_{day:%Y_%m_%d}"
+            if length == 1
+            else f"readings_{day:%Y_%m}"
+            if length <= 31
+            else f"readings_{day:%Y}"
+        )
 
     @classmethod
     def of(cls, name: str) -> "Span":
         """The span of the table with this name."""
-        numbers = [int(part) for part in name.removeprefix("readings_").split("_")]
-        return cls.of_day(_number(date(*numbers))) if len(numbers) == 3 else cls.of_month(numbers[0], numbers[1])
+        match [int(part) for part in name.removeprefix("readings_").split("_")]:
+            case [year]:
+                return cls.of_year(year)
+            case [year, month]:
+                return cls.of_month(year, month)
+            case numbers:
+                return cls.of_day(_number(date(*numbers)))
 
     @classmethod
     def of_day(cls, day: int) -> "Span":
@@ -55,6 +70,14 @@ class Span:
     def of_month(cls, year: int, month: int) -> "Span":
         following = date(year + month // 12, month % 12 + 1, 1)
         return cls(_number(date(year, month, 1)), _number(following))
+
+    @classmethod
+    def of_year(cls, year: int) -> "Span":
+        return cls(_number(date(year, 1, 1)), _number(date(year + 1, 1, 1)))
+
+    def meets(self, other: "Span") -> bool:
+        """Whether they have a day in common."""
+        return self.first < other.end and other.first < self.end
 
 
 class Known:
@@ -156,19 +179,22 @@ class DayTables:
             made: list[Span] = []
             for day in days:
                 if not any(span.first <= day < span.end for span in (*there.spans, *made)):
-                    span = self._span_for(day, [*there.spans, *made])
+                    span = span_for(day, self._clock.now() // DAY, [*there.spans, *made])
                     _create(connection, span)
                     made.append(span)
         if made:
             _log.info("day_tables_made", tables=len(made), first=made[0].name, last=made[-1].name)
         return Known([*there.spans, *made])
 
-    def _span_for(self, day: int, there: Sequence[Span]) -> Span:
-        today = self._clock.now() // DAY
-        month = Span.of_month(_date(day).year, _date(day).month)
-        near = month.end > today - _PAST and month.first <= today + _AHEAD
-        split = any(span.first < month.end and month.first < span.end for span in there)
-        return Span.of_day(day) if near or split else month
+
+def span_for(day: int, today: int, there: Iterable[Span]) -> Span:
+    """The table that is to be made for ``day``, beside those that are there."""
+    at, spans = _date(day), list(there)
+    for span, (back, ahead) in ((Span.of_year(at.year), _MONTHS), (Span.of_month(at.year, at.month), _DAYS)):
+        near = span.meets(Span(today - back, today + ahead + 1))
+        if not near and not any(span.meets(one) for one in spans):
+            return span
+    return Span.of_day(day)
 
 
 def _create(connection: Connection, span: Span) -> None:
@@ -185,7 +211,7 @@ def _tables(connection: Connection) -> list[tuple[Span, bool]]:
     """All tables of readings, oldest first, and whether they are attached."""
     rows = connection.execute(
         "select relname, relispartition from pg_class"
-        r" where relnamespace = 'store'::regnamespace and relkind = 'r' and relname ~ '^readings_\d{4}_\d{2}(_\d{2})?$'"
+        r" where relnamespace = 'store'::regnamespace and relkind = 'r' and relname ~ '^readings_\d{4}(_\d\d(_\d\d)?)?$'"
     ).fetchall()
     return sorted((Span.of(name), attached) for name, attached in rows)
 
