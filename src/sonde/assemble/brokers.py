@@ -52,22 +52,25 @@ def _pem(given: str, key: str) -> str:
         ) from None
 
 
-def open_log(settings: Settings) -> KafkaLog:
-    """The topic that is the log, made with the one for dead letters if they are not there. :class:`sonde.errors.Retry` if no
-    broker answers."""
+def plans_of(settings: Settings) -> tuple[Plan, Plan]:
+    """The topic that is the log, and the one for dead letters, as they are made."""
+    topic, kafka, age = settings.topic, settings.kafka, settings.retention.log
+    assert topic is not None
+    copies = kafka.replication or 0
+    kept = {} if age is None else {"retention": round(age * SECOND)}
+    return (
+        Plan(topic.name, partitions=kafka.partitions, copies=copies, **kept),
+        Plan(kafka.topic_dlq, 1, _DEAD_LETTERS_KEPT, copies, MESSAGE_BYTES + ROOM),
+    )
+
+
+def open_log(settings: Settings, *, make_it: bool = True) -> KafkaLog:
+    """The topic that is the log; with ``make_it`` that and the one for dead letters are made if they are not there.
+    :class:`sonde.errors.Retry` if no broker answers, :class:`Hold` if there is none."""
     topic, kafka = settings.topic, settings.kafka
     assert topic is not None
     connection = connection_of(settings)
-    age = settings.retention.log
-    kept = {} if age is None else {"retention": round(age * SECOND)}
-    copies = kafka.replication or 0
-    made = make(
-        connection,
-        [
-            Plan(topic.name, partitions=kafka.partitions, copies=copies, **kept),
-            Plan(kafka.topic_dlq, 1, _DEAD_LETTERS_KEPT, copies, MESSAGE_BYTES + ROOM),
-        ],
-    )
+    made = make(connection, plans_of(settings)) if make_it else []
     for name in made:
         _log.info("topic_made", topic=name)
     return KafkaLog(connection, topic.name, group=kafka.group_id, seconds=APPEND_SECONDS)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sonde import __version__
-from sonde.assemble import check_data, check_machine
+from sonde.assemble import check_data, check_machine, extras
 from sonde.assemble.finding import Check, Finding, Patient
 from sonde.assemble.look_up import server_here, status_of
 from sonde.assemble.remote import Remote
@@ -28,7 +28,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
         usable &= found.state != "wrong"
         yield found
     if patient.loaded.settings is not None and usable:
-        for check in CHECKS:
+        for check in _checks(patient):
             yield from _made(check, patient)
 
 
@@ -64,8 +64,10 @@ def configuration(patient: Patient) -> Iterator[Finding]:
 
 def version(patient: Patient) -> Iterator[Finding]:
     """Whether this Sonde can use what lies there."""
+    settings = patient.loaded.settings
     try:
-        DataDirectory.open(patient.directory.path)
+        if settings is None or settings.topic is None or patient.directory.path.exists():
+            DataDirectory.open(patient.directory.path)
     except SondeError as error:
         yield Finding("version", "wrong", error.message, error.hint)
         return
@@ -98,6 +100,17 @@ CHECKS: Final[Sequence[Check]] = (
     check_data.audit_trail,
 )
 """What is looked at, once settings and data directory can be used."""
+OWN_CHECKS: Final[Sequence[Check]] = (server, check_machine.limits, check_data.certificates)
+"""What is looked at of a process that shares log and store with others, besides those."""
+
+
+def _checks(patient: Patient) -> Sequence[Check]:
+    """Those that fit: where the log and the store are shared, what lies here is hardly anything."""
+    if patient.settings.topic is None:
+        return CHECKS
+    here = OWN_CHECKS if patient.directory.path.exists() else ()
+    shared = extras.load("sonde.assemble.check_shared")
+    return [*here, shared.brokers, shared.database]
 
 
 def _made(check: Check, patient: Patient) -> Iterator[Finding]:
