@@ -132,6 +132,20 @@ def test_ports_are_those_that_are_listened_on_and_reach_this_machine_only(tmp_pa
     assert len(seen) == 3
 
 
+def test_the_node_finds_what_it_names_there(tmp_path: Path) -> None:
+    node = settings_of(SONDE["node"], tmp_path).node
+    for role, url in (("sink", node.sink), ("api", node.api)):
+        host = re.fullmatch(r"http://([\w-]+):8000", url)
+        assert host is not None
+        servers = [service for name, service in SONDE.items() if re.fullmatch(rf"{role}(-\d)?", name)]
+        assert servers
+        for service in servers:
+            networks = service["networks"]
+            aliases = networks["inside"]["aliases"] if isinstance(networks, dict) else [role]
+            assert host[1] in aliases
+            assert host[1] in settings_of(service, tmp_path).server.names
+
+
 def test_no_secret_stands_in_a_file() -> None:
     for name, service in SERVICES.items():
         for key, value in service.get("environment", {}).items():
