@@ -67,6 +67,13 @@ class Grown:
 
     def stored(self) -> int:
         """Readings that are committed, and can be asked for."""
+        try:
+            return self._ask()
+        except psycopg.OperationalError:  # the database went and came back
+            self.close()
+            return self._ask()
+
+    def _ask(self) -> int:
         if self._asking is None or self._asking.closed:
             url = self.machines.postgres.url(self.database, "postgres")
             self._asking = psycopg.connect(url, autocommit=True)  # one connection: each new one would cost the database
@@ -107,7 +114,6 @@ class Grown:
         used = {role: sum(map(_seconds, (s.process for s in servers))) for role, servers in self.roles.items()}
         used["broker"] = sum(_seconds(psutil.Process(broker.pid)) for broker in self.machines.kafka.brokers)
         used["database"] = _seconds(psutil.Process(self.machines.postgres.pid))
-        used["client"] = _seconds(psutil.Process())
         return used
 
     def sizes(self) -> dict[str, int]:

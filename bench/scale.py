@@ -56,15 +56,16 @@ def measured(
     rows, bodies = len(readings.time), bodies_of(readings, form)
     with grown(here, partitions=partitions, processors=processors) as found:
         known = warm(found, form, connections)
-        used, sizes = found.seconds(), found.sizes()
+        sizes, used, own = found.sizes(), found.seconds(), time.process_time()
         seconds, result = run(found, bodies, form, connections, known + rows)
+        mine = {"µs client": (time.process_time() - own) / rows * 1e6}
         after, now = found.seconds(), found.sizes()
         found.check(known + rows)
         micros = {f"µs {what}": (after[what] - used[what]) / rows * 1e6 for what in used}
         bytes_ = {f"B {what}": (now[what] - sizes[what]) / rows for what in sizes}
         durable = {"durable k/s": rows / result.seconds / 1e3, "p99 ms": result.quantile(0.99) * 1e3}
         memory = sum(server.memory() for servers in found.roles.values() for server in servers) / 1e6
-        return {"k/s": rows / seconds / 1e3, **durable, **micros, **bytes_, "MB roles": memory}
+        return {"k/s": rows / seconds / 1e3, **durable, **micros, **mine, **bytes_, "MB roles": memory}
 
 
 def table(title: str, rows: Sequence[dict[str, float | str]]) -> None:
