@@ -120,6 +120,20 @@ def test_while_the_database_is_away_those_who_are_known_are_let_in(
         assert found.revoked
 
 
+def test_a_database_that_hangs_holds_nobody_up(connections: Connections) -> None:
+    """Servers ask on their event loop: whoever is known gets in at once, others hear soon that it does not answer."""
+    with closing(PostgresControl(connections)) as control:
+        known, _ = _token(control)
+        stranger, _ = _token(control)
+        assert control.find_token(known.digest) is not None
+        with connections.transaction(_PATIENCE) as db:
+            db.execute("lock table control.tokens in access exclusive mode")
+            with pytest.raises(Retry, match="does not answer"):
+                control.find_token(stranger.digest)
+            assert control.find_token(known.digest) is not None
+        _until(lambda: not _is_away(control, stranger))
+
+
 def test_last_use_survives_the_end_of_the_program(connections: Connections) -> None:
     with closing(PostgresControl(connections)) as control:
         token, _ = _token(control)

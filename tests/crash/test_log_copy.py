@@ -20,7 +20,7 @@ from sonde.config import load
 from sonde.directory import DataDirectory
 from sonde.entry import Body, Entry, EntryKind, Lane
 from sonde.errors import Hold, InUse, Retry
-from sonde.frame import Opener, Sealer
+from sonde.frame import HEADER_BYTES, Opener, Sealer
 from sonde.keyring import KeyRing
 from sonde.log.memory import MemoryLog
 from sonde.log.segments import SegmentLog
@@ -306,6 +306,39 @@ def test_a_source_in_use_a_foreign_target_and_a_source_without_its_beginning_are
     copy(other, target)
     with pytest.raises(Hold, match="no copy of this log"):
         copy(installation, target)
+
+
+def test_what_is_damaged_is_left_behind_and_said(tmp_path: Path) -> None:
+    installation = Installation(tmp_path / "data")
+    for seed in range(3):
+        installation.fill(40, seed)  # a segment each time
+    segments = sorted(installation.directory.log.rglob("*.seg"))
+    assert len(segments) > 1
+    data = bytearray(segments[0].read_bytes())
+    data[data.index(b"SNDE", len(data) // 2) + HEADER_BYTES + 9] ^= 0xFF  # in the body of a frame
+    segments[0].write_bytes(data)
+    target = MemoryLog(PARTITIONS)
+    made = copy(installation, target)
+    assert len(made.unread) == 1
+    assert str(segments[0]) in made.unread[0]
+    assert 100 < made.frames < 120
+    readings = processed(target, installation.ring)[1]
+    assert readings == original(installation)[1]
+
+
+def test_a_source_without_its_beginning_is_copied_only_if_that_is_wanted(tmp_path: Path) -> None:
+    installation = Installation(tmp_path / "data")
+    for seed in range(3):
+        installation.fill(40, seed)
+    segments = sorted(installation.directory.log.rglob("*.seg"))
+    for ending in (".seg", ".idx"):
+        segments[0].with_suffix(ending).unlink(missing_ok=True)
+    target = MemoryLog(PARTITIONS)
+    with pytest.raises(Hold, match="was let go"):
+        copy(installation, target)
+    assert all(end == 0 for _, end in target.ends().values())
+    assert copy(installation, target, partial=True).frames == 120 - int(segments[1].stem)
+    assert copy(installation, target, partial=True).frames == 0
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(15, marks=pytest.mark.all)])

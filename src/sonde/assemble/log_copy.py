@@ -121,15 +121,16 @@ class _Copy:
                 f"{self._source} begins at offset {first}: what came before was let go, and only the store has it",
                 hint="To copy what there is, add --partial; the history before it stays in this installation",
             )
-        waited = 0.0
+        waited, counted = 0.0, 0
         while True:
             try:
                 self._copy(first, end)
             except Retry as error:
+                seconds = error.after or _BACKOFF
+                waited = waited + seconds if self._counted == counted else 0.0
+                counted = self._counted
                 if waited >= _PATIENCE:
                     raise
-                seconds = error.after or _BACKOFF
-                waited += seconds
                 self._clock.wait(threading.Event(), seconds)
             else:
                 self.made.unread = list(self._unread)
@@ -140,7 +141,9 @@ class _Copy:
         target = Target(self._log, self._ring, self._codec, self._id)
         done = self._read_done(target, first)
         self._silent, self._last = set(done.silent), done.last
-        self.made.before = max(self.made.before, done.offset - first)
+        if not self._counted:
+            self._counted = done.offset
+            self.made.before = done.offset - first
         for _, offset, frame in walk.frames(self._source, self._ring, {0: done.offset}, damaged=self._note_unread):
             if offset >= end:
                 break

@@ -125,12 +125,17 @@ def frames(
                     frame = opener.open(record.frame, file=str(look.path), offset=place)
                 except KeyRetired:
                     continue
-                except Damaged as damage:
+                except (Damaged, Invalid) as error:
                     if damaged is None:
                         raise
-                    damaged(damage)
+                    damaged(error if isinstance(error, Damaged) else _poison(error, look, record.offset))
                     continue
                 yield number, record.offset, frame
+
+
+def _poison(error: Invalid, look: Look, offset: int) -> Damaged:
+    """What was sealed is no body of a frame."""
+    return Damaged(error.message, file=str(look.path), offset=look.place(offset))
 
 
 def headers(path: Path) -> Iterator[tuple[int, Iterator[Header | Damaged | NewerFormat]]]:

@@ -9,6 +9,7 @@ While the database is away nobody can revoke anything either: what is known goes
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Generic, TypeVar
 
 import structlog
@@ -19,6 +20,8 @@ from sonde.errors import Retry, SondeError
 LOOK_SECONDS: Final = 0.5
 _AWAY_SECONDS: Final = 86_400.0
 _MOST: Final = 100_000
+_ASK_SECONDS: Final = 2.0
+_WORKERS: Final = 4
 _log = structlog.get_logger()
 T = TypeVar("T")
 
@@ -33,6 +36,7 @@ class Known(Generic[T]):
         self._state = -1
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="sonde-control-ask")
         self._problem: SondeError | None = None
         self._heard = clock.monotonic()
         self._thread = threading.Thread(target=self._run, name="sonde-control", daemon=True)
@@ -45,6 +49,17 @@ class Known(Generic[T]):
         if found is None and problem is not None:
             raise Retry(f"the control database cannot be asked: {problem.message}", hint=problem.hint, after=2.0)
         return found
+
+    def ask(self, work: Callable[[], T | None]) -> T | None:
+        """What ``work`` finds in the database. The caller may be an event loop: :class:`Retry` if that takes too long, and at
+        once from then on until the database answers again."""
+        asked = self._workers.submit(work)
+        try:
+            return asked.result(_ASK_SECONDS)
+        except TimeoutError:
+            asked.cancel()
+            self._problem = Retry("it does not answer", after=2.0)
+            raise Retry("the control database does not answer", hint="Is it reachable?", after=2.0) from None
 
     def put(self, digest: bytes, found: T, state: int) -> None:
         """Remember what was found in a state of the database."""
@@ -66,6 +81,7 @@ class Known(Generic[T]):
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
+        self._workers.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
         tidied = self._clock.monotonic()

@@ -1,6 +1,7 @@
 """Sign-in links and sessions in PostgreSQL."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from sonde.clock import Micros
@@ -42,7 +43,7 @@ class PostgresSessions:
     def take(self, digest: bytes, kind: str, now: Micros, address: str = "") -> Credential | None:
         if kind == "link":
             return self._take_link(digest, now)
-        found = self._known.get(_place(digest)) or self._look_up(digest, now)
+        found = self._known.get(_place(digest)) or self._known.ask(partial(self._look_up, digest, now))
         if found is None or not found.is_valid(now):
             return None
         self._used.note_session(digest, now, address)
