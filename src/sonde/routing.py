@@ -6,20 +6,24 @@ partitions of a log that is in use never changes.
 
 import zlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from sonde.changes import Definition
 from sonde.entry import EntryKind, Lane
 from sonde.errors import Hold
 from sonde.reading import Batch
 
+_REMEMBERED: Final = 1 << 16  # names, most of which come again and again
 CONTROL: Final = 0
 """The partition of all that concerns commands, of every control lane, and of what owners of rules find: it has one order."""
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def partition_of(name: str, partitions: int) -> int:
     """The home of a node, or of a device whose readings come without a node."""
     return zlib.crc32(name.encode()) % partitions
@@ -56,23 +60,33 @@ def partitions_of(names: Iterable[str], partitions: int) -> npt.NDArray[np.int32
 
 
 def split(batch: Batch, partitions: int) -> Mapping[int, Batch]:
-    """The readings of ``batch`` by the home of their device, each part in the order of the rows. All in one home: ``batch``
-    itself."""
+    """The readings of ``batch`` by the home of their device, each part in the order of the rows, with the names of its own
+    devices only. All in one home: ``batch`` itself."""
     column = batch.columns.column("device")
     codes = column.indices.to_numpy()
     used = np.zeros(len(column.dictionary), np.bool_)  # the dictionary may name devices of others too
     used[codes] = True
     names = np.flatnonzero(used)
-    homes = np.zeros(len(used), np.int32)
-    homes[names] = partitions_of(column.dictionary.take(names).to_pylist(), partitions)
-    found = np.unique(homes[names])
+    homes = partitions_of(column.dictionary.take(names).to_pylist(), partitions)
+    found = np.unique(homes)
     if len(found) <= 1:
         return {int(found[0]) if len(found) else CONTROL: batch}
-    home = homes[codes]
-    order = np.argsort(home, kind="stable")
-    sorted_ = Batch(batch.columns.take(order))
-    starts = np.searchsorted(home[order], [*found.tolist(), partitions])
+    by_home = np.argsort(homes, kind="stable")
+    place = np.zeros(len(used), np.int32)  # of each name among those that are used, home by home
+    place[names[by_home]] = np.arange(len(names), dtype=np.int32)
+    devices, homes = column.dictionary.take(names[by_home]), homes[by_home]
+    order = np.argsort(homes[place[codes]], kind="stable")
+    rows, places = batch.columns.take(order), place[codes][order]
+    ends = np.append(found, partitions)
+    of_names, of_rows = np.searchsorted(homes, ends), np.searchsorted(homes[places], ends)
     return {
-        number: sorted_.slice(int(start), int(end - start))
-        for number, start, end in zip(found.tolist(), starts[:-1], starts[1:], strict=True)
+        number: _part(rows, places, devices, slice(*of_rows[i : i + 2].tolist()), slice(*of_names[i : i + 2].tolist()))
+        for i, number in enumerate(found.tolist())
     }
+
+
+def _part(rows: pa.RecordBatch, places: npt.NDArray[np.int32], devices: pa.Array, part: slice, names: slice) -> Batch:
+    indices = pa.array(places[part] - np.int32(names.start))
+    device = pa.DictionaryArray.from_arrays(indices, devices[names])
+    columns = rows[part]
+    return Batch(columns.set_column(columns.schema.get_field_index("device"), columns.schema.field("device"), device))

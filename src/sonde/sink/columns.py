@@ -98,10 +98,10 @@ class Received:
         """The readings by the home of their device; all in one home, by far the most often: as they are."""
         if partitions == 1:
             return {CONTROL: self.readings}
+        if isinstance(self.readings, Batch):
+            return split(self.readings, partitions)
         homes = {partition_of(device, partitions) for device in self.devices()}
-        if len(homes) == 1:
-            return {homes.pop(): self.readings}
-        return split(self.readings if isinstance(self.readings, Batch) else self.readings.batch(), partitions)
+        return {homes.pop(): self.readings} if len(homes) == 1 else split(self.readings.batch(), partitions)
 
 
 def merge(readings: Iterable[Columns | Batch]) -> Batch:

@@ -11,6 +11,15 @@ from sonde.errors import Retry
 from sonde.reading import Batch
 from sonde.sink.columns import Columns
 
+
+class Whole(asyncio.Future[int]):
+    """The answer to several deposits: it comes when the last of them is durable, or the first is not."""
+
+    def __init__(self, parts: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.left = parts
+
+
 Answer: TypeAlias = asyncio.Future[int] | concurrent.futures.Future[int]
 
 Entries: TypeAlias = Callable[[], Sequence[Entry]]
@@ -60,5 +69,7 @@ def _tell(answer: Answer, outcome: int | Retry) -> None:
         return
     if isinstance(outcome, Retry):
         answer.set_exception(Retry(outcome.message, hint=outcome.hint, after=outcome.after))
+    elif isinstance(answer, Whole) and answer.left > 1:
+        answer.left -= 1
     else:
         answer.set_result(outcome)

@@ -20,7 +20,7 @@ from sonde.sink.admission import Admission
 from sonde.sink.asked import Asked, Parts
 from sonde.sink.columns import Received
 from sonde.sink.commit import Committer, offer_together
-from sonde.sink.deposit import Deposit
+from sonde.sink.deposit import Deposit, Whole
 from sonde.sink.limits import Limits
 from sonde.sink.patience import Patience
 from sonde.sink.refusals import Refusals, reason_of
@@ -184,17 +184,12 @@ class Sink:
     async def _deposit(self, offers: Sequence[tuple[Committer, Deposit]]) -> None:
         """Return when all of them are durable; an error says nothing of any."""
         loop = asyncio.get_running_loop()
-        answers = []
+        answer = loop.create_future() if len(offers) == 1 else Whole(len(offers), loop)
         for _, deposit in offers:
-            deposit.answer = answer = loop.create_future()
-            answers.append(answer)
+            deposit.answer = answer
         offer_together(offers, loop)
-        for answer in answers:
-            self._patience.add(answer, loop)
-        if len(answers) == 1:
-            await answers[0]
-        else:
-            await asyncio.gather(*answers)
+        self._patience.add(answer, loop)
+        await answer
 
     def _of_node(self, node: str, lane: int, checked: streams.Checked, size: int) -> list[tuple[Committer, Deposit]]:
         """The entries of a lane, for its partition; and profiles for those by which readings are marked elsewhere."""
