@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from random import Random
 from typing import Final
 
 import pytest
@@ -153,17 +154,21 @@ def until_stored(store: PostgresStore, changes: Changes, hurt: Callable[[], None
 def test_connections_cut_in_the_middle_of_commits_lose_and_double_nothing(
     make: Make, postgres: PostgresServer, tables: str
 ) -> None:
+    """Between two cuts something is stored, however slow the machine is."""
     store, feeds, stop = make(), [Feed(partition=number) for number in range(3)], threading.Event()
+    stored, random = threading.Semaphore(0), Random(7)
     cuts: list[int] = []
     refused: list[int] = []
 
     def cut_often() -> None:
-        while not stop.wait(0.01):
-            cuts.append(postgres.terminate_backends(tables.rpartition("/")[2]))
+        while not stop.wait(random.uniform(0, 0.02)):
+            if stored.acquire(timeout=0.1):
+                cuts.append(postgres.terminate_backends(tables.rpartition("/")[2]))
 
     def run(feed: Feed) -> None:
-        while sum(refused) < 15 and feed.offset < 200:
+        while sum(refused) < 10 and feed.offset < 60:
             refused.append(until_stored(store, step(feed)))
+            stored.release()
 
     with ThreadPoolExecutor(4) as pool:
         cutter = pool.submit(cut_often)
