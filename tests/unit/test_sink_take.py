@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from sonde.access import Access
 from sonde.clock import DAY, SECOND, Micros
 from sonde.control.memory import MemoryControl
-from sonde.entry import Entry, EntryKind, Lane
+from sonde.entry import Body, Entry, EntryKind, Lane
 from sonde.errors import (
     Conflict,
     Damaged,
@@ -27,7 +28,7 @@ from sonde.errors import (
     TooLarge,
     Unauthenticated,
 )
-from sonde.frame import Codec, Frame, Opener, tag
+from sonde.frame import Codec, Frame, Opener, Sealer, tag
 from sonde.keyring import KeyRing
 from sonde.log.memory import MemoryLog
 from sonde.metrics import Metrics
@@ -235,6 +236,15 @@ def test_a_frame_holds_only_so_much() -> None:
     asyncio.run(many())
     desk.sink.close()
     assert [f.body.readings for f in desk.frames()] == [1, 8, 8, 4]
+
+
+def test_what_is_taken_fits_the_frames_of_the_log() -> None:
+    limits = Limits()
+    assert limits.within(96 << 20) == limits
+    small = limits.within(1_000_000)
+    assert small.body_bytes == small.decompressed_bytes == small.group_bytes == 700_000
+    body = Body([Entry(1, payload=os.urandom(small.group_bytes))])
+    assert len(Sealer(KeyRing.generate(), Codec.FERNET).seal(body, 0)) < 1_000_000
 
 
 def test_mistake_09_accepted_before_it_is_durable(desk: Desk) -> None:

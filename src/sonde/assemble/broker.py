@@ -62,7 +62,9 @@ class Broker:
 
     def __init__(self, ground: Ground, undo: ExitStack, stop: threading.Event) -> None:
         brokers = extras.load("sonde.assemble.brokers")
-        self.topic: Log = patiently(lambda: brokers.open_log(ground.settings), "the log", stop)
+        opened = patiently(lambda: brokers.open_log(ground.settings), "the log", stop)
+        self.frame_bytes: int = opened.max_frame_bytes
+        self.topic: Log = opened
         undo.callback(self.topic.close)
         self.log = BrokerLog(self.topic)
         self._path, self._disk_free = ground.directory.path, ground.metrics.disk_free

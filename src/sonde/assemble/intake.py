@@ -16,8 +16,10 @@ from sonde.sink.sink import Sink
 _COLLECT_AFTER: Final = 100_000  # objects; a collection holds every thread up, and hardly anything here forms circles
 
 
-def make_sink(ground: Ground, log: Log, ticks: Callable[[int], bool]) -> Sink:
-    """A sink in front of ``log``. It has to be closed."""
+def make_sink(ground: Ground, log: Log, ticks: Callable[[int], bool], frame_bytes: int | None = None) -> Sink:
+    """A sink in front of ``log``, whose frames may have at most ``frame_bytes`` if it has such a bound. It has to be
+    closed."""
+    limits = _limits(ground.settings)
     return Sink(
         log,
         ground.ring,
@@ -25,7 +27,7 @@ def make_sink(ground: Ground, log: Log, ticks: Callable[[int], bool]) -> Sink:
         ground.access,
         clock=ground.clock,
         metrics=ground.metrics,
-        limits=_limits(ground.settings),
+        limits=limits if frame_bytes is None else limits.within(frame_bytes),
         ticks=ticks,
     )
 

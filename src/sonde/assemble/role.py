@@ -83,7 +83,7 @@ class Server:
         if self._shared.opened:  # or else those who process say so when it is
             known = self._shared.store().load(CONTROL).definitions
             patiently(lambda: check_partitions(known, len(log.ends())), "the log", wanted)
-        self._sink = patiently(lambda: make_sink(ground, log, self._ticks), "the log", wanted)
+        self._sink = patiently(lambda: make_sink(ground, log, self._ticks, self._broker.frame_bytes), "the log", wanted)
         undo.callback(self._sink.close)
         read_ring = partial(ground.read_ring, log)
         self._ring_watch = RingWatch(

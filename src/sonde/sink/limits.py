@@ -1,6 +1,6 @@
 """How much a sink takes in; every bound has a name here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sonde.clock import DAY, Micros
 from sonde.errors import TooLarge
@@ -28,6 +28,17 @@ class Limits:
     waiting_seconds: float = 30.0
     group_readings: int = 200_000  # in one frame
     group_bytes: int = 64 << 20  # of bodies in one frame
+
+    def within(self, frame_bytes: int) -> "Limits":
+        """The same for a log whose frames have at most so many bytes: a body that does not become smaller fits, even as
+        Fernet writes it, with all that a frame says beside it."""
+        room = frame_bytes * 7 // 10
+        return replace(
+            self,
+            body_bytes=min(self.body_bytes, room),
+            decompressed_bytes=min(self.decompressed_bytes, room),
+            group_bytes=min(self.group_bytes, room),
+        )
 
     def too_many(self) -> TooLarge:
         """The error for a request with more readings than it may have."""

@@ -14,7 +14,6 @@ Complaint = KafkaError
 _QUEUE_KB: Final = 256 << 10  # frames that wait for their confirmation, in one producer
 _FETCHED_KB: Final = 8 << 10  # frames that a consumer has fetched and nobody has taken
 _LINGER: Final = 2  # ms in which several appends become one request
-_FETCH_WAIT: Final = 100  # ms that a broker keeps a question open; whoever goes elsewhere waits for its end
 _MARGIN: Final = 1 << 20
 
 
@@ -61,7 +60,6 @@ def consumer(connection: Connection, group: str, max_frame_bytes: int, fetch_byt
             "fetch.message.max.bytes": fetch_bytes,
             "fetch.max.bytes": max(fetch_bytes, _FETCHED_KB << 10),
             "fetch.error.backoff.ms": 100,
-            "fetch.wait.max.ms": _FETCH_WAIT,
             "queued.max.messages.kbytes": min(_FETCHED_KB, 4 * fetch_bytes >> 10),
             "receive.message.max.bytes": max_frame_bytes + (_FETCHED_KB << 10) + _MARGIN,
             **more,

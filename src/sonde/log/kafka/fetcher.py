@@ -15,6 +15,9 @@ from sonde.log.kafka.record import record_of
 FETCH_BYTES: Final = 2 << 20
 """How much of one partition is fetched at a time."""
 
+WAIT: Final = 100
+"""ms for which brokers keep a question open: a place that moves waits for its end."""
+
 _POLL: Final = 0.05  # seconds; a place that moves waits so long at most
 _AT_ONCE: Final = 1000  # messages
 _LOOK: Final = 1.0  # seconds between two looks for places that nobody reads

@@ -57,7 +57,9 @@ class KafkaLog:
         self._watch = Watch(self._admin, found)
         self._ends = Ends(self._admin, name, lambda: self._watch.partitions)
         self._reader = Reader(
-            lambda fetch_bytes: clients.consumer(connection, group, self.max_frame_bytes, fetch_bytes),
+            lambda fetch_bytes, wait: clients.consumer(
+                connection, group, self.max_frame_bytes, fetch_bytes, **{"fetch.wait.max.ms": wait}
+            ),
             name,
             ends=self._spans,
             appended=lambda partition: self._writer.ends.get(partition, 0),

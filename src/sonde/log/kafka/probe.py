@@ -15,6 +15,9 @@ from sonde.ports import Record
 FETCH_BYTES: Final = 64 << 10
 """How much is fetched at a time."""
 
+WAIT: Final = 5
+"""ms for which brokers keep a question open: whoever goes elsewhere waits for its end."""
+
 _POLL: Final = 0.2
 
 

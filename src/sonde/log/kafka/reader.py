@@ -24,8 +24,8 @@ _PAUSE: Final = 0.1  # seconds between two looks for an end that has not come so
 _CHECK: Final = 1.0  # seconds
 
 Span = tuple[int, int]
-MakeConsumer = Callable[[int], Consumer]
-"""A consumer that fetches so many bytes of a partition at a time."""
+MakeConsumer = Callable[[int, int], Consumer]
+"""A consumer that fetches so many bytes of a partition at a time, and waits so many ms for what is not there yet."""
 
 
 class Reader:
@@ -50,7 +50,7 @@ class Reader:
         self._budget = budget
         self._lock = threading.Lock()
         self._fetchers: list[Fetcher] = []
-        self._probe = Probe(make(probe.FETCH_BYTES), topic)
+        self._probe = Probe(make(probe.FETCH_BYTES, probe.WAIT), topic)
         self._closing = threading.Event()
 
     def read(self, partition: int, offset: int, limit_bytes: int, wait: float) -> Sequence[Record]:
@@ -147,7 +147,9 @@ class Reader:
                 if partition not in one.places:
                     return self._put(one, partition, offset, now)
             if len(self._fetchers) < PLACES:
-                made = Fetcher(self._make(fetcher.FETCH_BYTES), self._topic, self._lock, self._budget // PLACES)
+                made = Fetcher(
+                    self._make(fetcher.FETCH_BYTES, fetcher.WAIT), self._topic, self._lock, self._budget // PLACES
+                )
                 self._fetchers.append(made)
                 return self._put(made, partition, offset, now)
             free = [one for one in self._fetchers if not one.places[partition].waiting]
