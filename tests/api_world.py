@@ -141,6 +141,13 @@ def _alert(name: str, state: str, severity: str, since: Micros, series: int = 0)
 
 def filled_store(path: Path) -> DuckStore:
     """The world, in a new folder ``path``."""
+    store = DuckStore(path, LOG, clock=StoppedClock())
+    fill(store)
+    return store
+
+
+def fill(store: Store) -> None:
+    """Put the world into an empty store, which follows the log :data:`LOG`."""
     readings = _readings()
     changes = Changes(
         expected=0,
@@ -161,9 +168,7 @@ def filled_store(path: Path) -> DuckStore:
         marks=[Mark(0, 3, 0, "node-1", Lane.LIVE, "e1", "lost", 8, 9, 10, NOW - MINUTE, "the outbox was full")],
         definitions=[Definition("profile", PROFILE.device, msgspec.to_builtins(PROFILE), NOW - MINUTE)],
     )
-    store = DuckStore(path, LOG, clock=StoppedClock())
     store.commit(changes)
-    return store
 
 
 class StoringJournal:

@@ -13,15 +13,48 @@ import pyarrow.parquet
 import pytest
 
 from sonde.cursor import Cursor
-from tests.api_world import ALL_READINGS, CO2, ODD, READINGS_A_SERIES, ROOMS, build, client_of, filled_store
+from sonde.store.postgres.store import PostgresStore
+from tests.api_world import (
+    ALL_READINGS,
+    CO2,
+    LOG,
+    ODD,
+    READINGS_A_SERIES,
+    ROOMS,
+    StoppedClock,
+    build,
+    client_of,
+    fill,
+    filled_store,
+)
+from tests.servers.postgres import PostgresServer
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def duckdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """The api over the embedded store."""
     store = filled_store(tmp_path_factory.mktemp("store"))
     with client_of(build(lambda: store)) as client:
         yield client
     store.close()
+
+
+@pytest.fixture(scope="module")
+def postgresql(postgres: PostgresServer) -> Iterator[httpx.Client]:
+    """The api over the same world in a database."""
+    with postgres.database() as name:
+        store = PostgresStore(postgres.url(name), LOG, clock=StoppedClock())
+        fill(store)
+        with client_of(build(lambda: store)) as client:
+            yield client
+        store.close()
+
+
+@pytest.fixture(params=["duckdb", pytest.param("postgresql", marks=pytest.mark.all)])
+def api(request: pytest.FixtureRequest) -> httpx.Client:
+    """The api over every engine."""
+    client: httpx.Client = request.getfixturevalue(request.param)
+    return client
 
 
 def get(api: httpx.Client, path: str) -> Any:
@@ -239,8 +272,8 @@ def test_sql(api: httpx.Client) -> None:
         ("uuid '00000000-0000-0000-0000-000000000001'", "00000000-0000-0000-0000-000000000001"),
     ],
 )
-def test_sql_values_of_every_type(api: httpx.Client, expression: str, expected: Any) -> None:
-    response = api.post("/sql", json={"sql": f"select {expression} as x"})
+def test_sql_values_of_every_type(duckdb: httpx.Client, expression: str, expected: Any) -> None:
+    response = duckdb.post("/sql", json={"sql": f"select {expression} as x"})
     assert response.status_code == 200, response.text
     assert response.json()["rows"] == [[expected]]
 
@@ -262,8 +295,59 @@ def test_sql_values_of_every_type(api: httpx.Client, expression: str, expected: 
         "{'t': 'nan'::double}",
     ],
 )
-def test_sql_values_without_a_form_in_json_are_no_server_errors(api: httpx.Client, expression: str) -> None:
-    response = api.post("/sql", json={"sql": f"select {expression} as x"})
+def test_sql_values_without_a_form_in_json_are_no_server_errors(duckdb: httpx.Client, expression: str) -> None:
+    response = duckdb.post("/sql", json={"sql": f"select {expression} as x"})
+    assert response.status_code in {200, 422}, response.text
+    response.json()
+
+
+@pytest.mark.all
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("1::numeric", 1),
+        ("170141183460469231731687303715884105727::numeric", 2**127 - 1),
+        ("1.50::numeric(9,2)", 1.5),
+        ("1e200::numeric", 1e200),
+        ("'nan'::float8", None),
+        ("'nan'::numeric", None),
+        ("'inf'::float8", None),
+        ("0.1::real", pytest.approx(0.1)),
+        ("date '2026-01-02'", "2026-01-02"),
+        ("timestamp '2026-01-02 03:04:05'", "2026-01-02T03:04:05.000000Z"),
+        ("timestamptz '2026-01-02 03:04:05+00'", "2026-01-02T03:04:05.000000Z"),
+        ("'infinity'::timestamptz", None),
+        ("array[1, 2, null]", "{1,2,NULL}"),
+        ("'\\xAA'::bytea", "\\xaa"),
+        ("interval '1 month'", "1 mon"),
+        ("true", True),
+        ("null", None),
+        ("'ü\"'", 'ü"'),
+        ("uuid '00000000-0000-0000-0000-000000000001'", "00000000-0000-0000-0000-000000000001"),
+    ],
+)
+def test_sql_values_of_postgresql(postgresql: httpx.Client, expression: str, expected: Any) -> None:
+    response = postgresql.post("/sql", json={"sql": f"select {expression} as x"})
+    assert response.status_code == 200, response.text
+    assert response.json()["rows"] == [[expected]]
+
+
+@pytest.mark.all
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "date '5874897-12-31'",
+        "'infinity'::date",
+        "timestamp '20000-01-01'",
+        "timestamptz '4000-01-01 BC'",
+        "time '24:00'",
+        "1 / 0",
+        "chr(0)",
+        "'\\x00'::bytea",
+    ],
+)
+def test_sql_values_that_python_has_no_word_for_are_no_server_errors(postgresql: httpx.Client, expression: str) -> None:
+    response = postgresql.post("/sql", json={"sql": f"select {expression} as x"})
     assert response.status_code in {200, 422}, response.text
     response.json()
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.api_world import build, filled_store, served
+from sonde.ports import Store
+from sonde.store.postgres.store import PostgresStore
+from tests.api_world import LOG, StoppedClock, build, fill, filled_store, served
 
 CONFIG = Path(__file__).parents[2] / "schemathesis.toml"
 FRONT = ("/telemetry", "/ingest")  # taken in by a handler in front of this application
 
 
-def run(path: Path, scope: str, *options: str) -> None:
+def run(path: Path, store: Store, scope: str, *options: str) -> None:
     """All checks that are on by default, as a caller with a token of ``scope``."""
-    store = filled_store(path / "store")
     house = build(lambda: store)
     excluded = [option for front in FRONT for option in ("--exclude-path", front)]
     with served(house.app) as address:
@@ -35,10 +36,17 @@ def run(path: Path, scope: str, *options: str) -> None:
 
 
 def test_a_quick_look(tmp_path: Path) -> None:
-    run(tmp_path, "admin", "--phases", "examples,fuzzing", "-n", "3", "--seed", "1")
+    run(tmp_path, filled_store(tmp_path / "store"), "admin", "--phases", "examples,fuzzing", "-n", "3", "--seed", "1")
+
+
+@pytest.mark.all
+def test_over_postgresql(tmp_path: Path, database: str) -> None:
+    store = PostgresStore(database, LOG, clock=StoppedClock())
+    fill(store)
+    run(tmp_path, store, "admin", "--phases", "examples,fuzzing", "-n", "10", "--seed", "2")
 
 
 @pytest.mark.all
 @pytest.mark.parametrize("scope", ["admin", "read"])
 def test_all_phases(tmp_path: Path, scope: str) -> None:
-    run(tmp_path, scope, "-n", "100")
+    run(tmp_path, filled_store(tmp_path / "store"), scope, "-n", "100")
