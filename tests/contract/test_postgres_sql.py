@@ -1,8 +1,11 @@
 """What a user's SQL may do in PostgreSQL: one SELECT over the views, within limits, and nothing else."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import psycopg
 import pytest
 
@@ -199,6 +202,39 @@ def test_without_the_role_it_says_what_to_ask_for_and_mends_itself_once_it_is_th
             connections.close()
     finally:
         postgres.execute("drop role plain")
+
+
+def test_who_may_only_read_the_views_asks_them_and_nothing_else(
+    postgres: PostgresServer, store: PostgresStore, database: str
+) -> None:
+    postgres.execute(f"create role reader login in role {ROLE}")
+    try:
+        url = database.replace("//sonde@", "//reader@")
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "sonde",
+                "sql",
+                "--url",
+                url,
+                "select count(*) as n from readings",
+                "--format",
+                "json",
+            ],
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, msgspec.json.decode(done.stdout or b"0")) == (0, [{"n": 200}]), done.stderr
+        with psycopg.connect(url, autocommit=True) as connection:
+            for view in VIEWS:
+                connection.execute(f"select * from {view}".encode())  # as people do in psql: it is on the path
+            for table in ("store.series", "store.readings", "store.readings_by_day", "control.tokens"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(f"select * from {table}".encode())
+    finally:
+        postgres.execute("drop role reader")
 
 
 def test_the_views_are_commented_and_what_they_hold_is_found_in_psql(store: PostgresStore, database: str) -> None:

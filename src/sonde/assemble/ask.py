@@ -1,4 +1,4 @@
-"""One question in SQL to a server: the one that runs on a data directory, or another."""
+"""One question in SQL: to the server that runs on a data directory, to another, or to a database."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -6,9 +6,11 @@ from typing import Final
 
 import msgspec
 import pyarrow as pa
+from pydantic import SecretStr
 
 from sonde.access import Access
 from sonde.api.export import ARROW
+from sonde.assemble import extras
 from sonde.assemble.remote import Remote
 from sonde.assemble.server import COOKIE, Running
 from sonde.assemble.tokens import open_people
@@ -17,8 +19,10 @@ from sonde.config import Settings
 from sonde.directory import DataDirectory
 from sonde.people import People
 from sonde.ports import Credential
+from sonde.question import Sql
 
 _SECONDS: Final = 120
+_PATIENCE: Final = 60.0  # seconds that a database has for an answer
 
 
 def ask_remote(remote: Remote, text: str) -> pa.Table:
@@ -32,6 +36,12 @@ def ask_running(directory: DataDirectory, settings: Settings | None, server: Run
     """The rows that the server of this directory answers."""
     with let_in(directory, settings, "sonde sql", _SECONDS) as headers:
         return ask_remote(Remote(server.url, headers, server.tls()), text)
+
+
+def ask_database(url: SecretStr, text: str) -> pa.Table:
+    """The rows that a database answers, without a server between."""
+    rows: pa.Table = extras.load("sonde.assemble.database").ask_sql(url, Sql(text, seconds=_PATIENCE))
+    return rows
 
 
 @contextmanager

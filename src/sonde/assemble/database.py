@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
 from pydantic import SecretStr
 
 from sonde.assemble.controls import Controls
@@ -16,7 +17,9 @@ from sonde.control.postgres.notices import PostgresNotices
 from sonde.errors import Retry
 from sonde.metrics import Metrics
 from sonde.ports import Onlooker
+from sonde.question import Sql
 from sonde.store.postgres import migrate
+from sonde.store.postgres.answers import Answers
 from sonde.store.postgres.connections import Connection, Connections, connect
 from sonde.store.postgres.identities import PostgresIdentities
 from sonde.store.postgres.owner import OwnerLock
@@ -56,6 +59,15 @@ def move_controls(url: SecretStr, path: Path) -> int | None:
 def upgrade(url: SecretStr) -> tuple[str | None, str]:
     """Bring the tables up to date; the version that they had, and the one that they have."""
     return migrate.upgrade(url.get_secret_value()), migrate.head()
+
+
+def ask_sql(url: SecretStr, question: Sql) -> pa.Table:
+    """The rows that a select gives, asked as the role that may only read."""
+    connections = Connections(url.get_secret_value(), most=1)
+    try:
+        return Answers(connections, "").ask(question).rows
+    finally:
+        connections.close()
 
 
 class Database:

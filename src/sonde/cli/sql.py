@@ -7,8 +7,9 @@ from typing import Annotated
 
 import pyarrow as pa
 import typer
+from pydantic import SecretStr
 
-from sonde.assemble.ask import ask_remote, ask_running
+from sonde.assemble.ask import ask_database, ask_remote, ask_running
 from sonde.assemble.formats import BINARY, FORMATS, cells
 from sonde.assemble.remote import Remote, client_tls
 from sonde.assemble.server import find_running
@@ -18,6 +19,7 @@ from sonde.cli.tables import print_columns
 from sonde.cli.terminal import note
 from sonde.errors import Hold
 
+_DATABASES = ("postgresql://", "postgres://")
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -40,17 +42,19 @@ def sql(
 ) -> None:
     """Ask in SQL, over the views readings, windows, alerts, devices and gaps.
 
-    Times print as RFC 3339 in UTC; the width of a window is a text such as 5m. Nothing can be changed by it.
+    Times print as RFC 3339 in UTC; the width of a window is a text such as 5m. Nothing can be changed by it. --url may also be
+    that of a PostgreSQL database.
     """
     if format_ in BINARY and sys.stdout.isatty():
         raise Hold(
             f"{format_} is no text for a terminal", hint=f"Send it to a file: … --format {format_} > rows.{format_}"
         )
-    rows = (
-        ask_remote(Remote(url, _bearer(token_file), client_tls(url, ca, data)), query)
-        if url
-        else _ask_here(data, query)
-    )
+    if url.startswith(_DATABASES):
+        rows = ask_database(SecretStr(url), query)
+    elif url:
+        rows = ask_remote(Remote(url, _bearer(token_file), client_tls(url, ca, data)), query)
+    else:
+        rows = _ask_here(data, query)
     if format_ == Format.TABLE:
         print_columns(rows.column_names, cells(rows))
         note(f"{rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}")
@@ -71,7 +75,10 @@ def _ask_here(data: Path, query: str) -> pa.Table:
     from sonde.assemble.offline import ask_store  # noqa: PLC0415  # the database only where it is needed
     from sonde.cli.settings import load_settings  # noqa: PLC0415
 
-    rows, behind = ask_store(directory, load_settings(None, data).settled(), query)
+    settings = load_settings(None, data).settled()
+    if settings.database is not None:
+        return ask_database(settings.database, query)
+    rows, behind = ask_store(directory, settings, query)
     if behind:
         note(f"no server runs, and {behind:,} frames of the log are not in the store yet; sonde up stores them")
     return rows

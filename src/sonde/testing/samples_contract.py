@@ -101,6 +101,12 @@ class SamplesContract:
         umlaut = building(1)[0]._replace(id=99, device="BÜRO 1", metric="CO₂")
         store.commit(feed.step([Row(99, START, 1.0)], [umlaut]))
         assert store.ask(FoundSeries(("büro", "Co₂"))).rows["device"].to_pylist() == ["BÜRO 1"]
+        assert store.ask(FoundSeries(("b\0", "\0"))).total == 0
+        assert store.ask(History(device="a\0b", site="\0")).total == 0
+        beyond = (2**31, 2**63, -1)
+        assert store.ask(FoundSeries(series=beyond)).total == 0
+        assert store.ask(History(series=beyond)).total == 0
+        assert len(store.ask(Samples(beyond, START, START + DAY)).rows) == 0
         few = store.ask(FoundSeries(("co2",), limit=1))
         assert (few.rows["device"].to_pylist(), few.total) == (["device-0"], 4)
         (one,) = _rows(store, FoundSeries(series=(5,)))

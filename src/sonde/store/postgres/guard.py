@@ -8,7 +8,7 @@ database's own catalogue says of them; and the text is run as a subquery, where 
 # ruff: noqa: S608 - a user's text is run as what it is, which is what all this is about
 
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import RawCursor
 
+from sonde.cursor import Cursor
 from sonde.errors import Hold, Invalid, Problem, Retry
 from sonde.question import Answer, Sql
 from sonde.store.postgres.columns import SHOWN, cursor_of, fetch, table_of
@@ -43,7 +44,8 @@ _MAY: Final = """select coalesce((select pg_has_role(oid, 'member') from pg_role
   coalesce((select bool_and(has_table_privilege($1, oid, 'select')) and has_schema_privilege($1, 'sonde', 'usage')
     from pg_class where relnamespace = 'sonde'::regnamespace and relkind = 'v' and exists (
       select from pg_roles where rolname = $1)), false) as granted,
-  has_parameter_privilege('temp_file_limit', 'set') as bounded"""
+  has_parameter_privilege('temp_file_limit', 'set') as bounded,
+  coalesce(has_schema_privilege(to_regnamespace('store')::oid, 'usage'), false) as inside"""
 _GRANT: Final = f"grant usage on schema sonde to {ROLE}; grant select on all tables in schema sonde to {ROLE}"
 _VOLATILE: Final = (
     "select distinct proname::text as name from pg_proc where proname::text = any($1::text[]) and provolatile = 'v'"
@@ -65,20 +67,21 @@ class Guard:
         if not self._users.acquire(timeout=question.seconds):
             raise Retry(f"{USERS} queries are running already", hint="Try again when one of them is done", after=1.0)
         try:
-            bounded = self._may_read()
+            may = self._rights()
             with self._connections.snapshot(question.seconds) as connection, _as_users_see_it():
-                place = Snapshot.begin(connection, self._log).place
+                inside = may["inside"]  # who may only read the views cannot know how far the log is stored
+                place = Snapshot.begin(connection, self._log).place if inside else Cursor(self._log, {})
                 _refuse_volatile(connection, text)
-                connection.execute(f"{_BOUND if bounded else ''}{_LIMITS} set local role {ROLE}".encode())
+                connection.execute(f"{_BOUND if may['bounded'] else ''}{_LIMITS} set local role {ROLE}".encode())
                 return Answer(_rows(connection, question, _cut(text)), place)
         finally:
             self._users.release()
 
-    def _may_read(self) -> bool:
-        """Whether there can be a limit for temporary files. :class:`Hold` if there is nobody to read as; what that role may
-        read is granted if it is not yet."""
+    def _rights(self) -> Mapping[str, bool]:
+        """What this user may do. :class:`Hold` if there is nobody to read as; what that role may read is granted if it is not
+        yet."""
         with self._connections.connection() as connection:
-            may = fetch(connection, _MAY, (ROLE,)).to_pylist()[0]
+            may: Mapping[str, bool] = fetch(connection, _MAY, (ROLE,)).to_pylist()[0]
             if not may["member"]:
                 user = connection.info.user
                 raise Hold(
@@ -87,7 +90,7 @@ class Guard:
                 )
             if not may["granted"]:
                 connection.execute(_GRANT.encode())
-            return bool(may["bounded"])
+            return may
 
 
 def check_text(text: str) -> str:

@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 from sonde.store.queries import Query
 
 _NAME: Final = re.compile(r"\$([a-z]\w*)")
+_NOT_THERE: Final = re.compile("[\0\ud800-\udfff]")
+_NUMBERS: Final = 2**31
 _GAPS: Final = re.compile(r"\bfrom gaps\b")
 
 
@@ -22,4 +24,14 @@ def statement(query: Query, more: Mapping[str, object] | None = None) -> Stateme
     values = {**query.values, **(more or {})}
     numbers: dict[str, int] = {}
     text = _NAME.sub(lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", query.text)
-    return Statement(_GAPS.sub("from sonde.gaps", text), tuple(values[name] for name in numbers))
+    return Statement(_GAPS.sub("from sonde.gaps", text), tuple(_known(values[name]) for name in numbers))
+
+
+def _known(value: object) -> object:
+    """A value as the database can be asked for it. What no text there can hold, no name there has either, and it is not
+    found; nor are series whose number is none."""
+    if isinstance(value, str):
+        return _NOT_THERE.sub("\x01", value)
+    if isinstance(value, list):
+        return [number for number in value if 0 <= number < _NUMBERS]
+    return value
