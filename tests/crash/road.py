@@ -19,6 +19,7 @@ from typing import IO, Any, Self
 
 from tests.certificates import trusting
 
+_ASK_AGAIN = 40
 START_TIME = 1_790_000_000_000_000
 
 
@@ -28,6 +29,14 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30.0) ->
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
         time.sleep(0.01)
+
+
+def _state(thread: Path) -> str:
+    """What a thread does, a letter of proc(5): T stopped, D in the kernel."""
+    try:
+        return (thread / "stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "T"  # it has ended
 
 
 def free_port() -> int:
@@ -121,6 +130,12 @@ class Up:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * resource.getpagesize()
 
+    def freeze(self) -> None:
+        """SIGSTOP, seen to be obeyed: it says nothing more. What its threads asked of the kernel may still go on there."""
+        os.kill(self.pid, signal.SIGSTOP)
+        threads = Path(f"/proc/{self.pid}/task")
+        wait_for(lambda: all(_state(thread) in "TD" for thread in threads.iterdir()), "every thread standing still")
+
     def kill(self) -> None:
         """SIGKILL: nothing is finished, nothing is written any more."""
         assert self._process is not None
@@ -177,7 +192,13 @@ class Up:
         return trusting(self.ca).wrap_socket(plain, server_hostname="127.0.0.1") if self.tls else plain
 
     def sql(self, text: str) -> list[list[Any]]:
-        status, body = self.request("POST", "/sql", json.dumps({"sql": text}).encode(), JSON)
+        """An answer in SQL; asked again while commits go first (503)."""
+        question = json.dumps({"sql": text}).encode()
+        for _ in range(_ASK_AGAIN):
+            status, body = self.request("POST", "/sql", question, JSON)
+            if status != 503:
+                break
+            time.sleep(0.5)
         assert status == 200, body
         rows: list[list[Any]] = json.loads(body)["rows"]
         return rows

@@ -21,7 +21,7 @@ def explore(up: Up, folder: Path, token: str, *options: str) -> str:
         *("-H", f"Authorization: Bearer {token}", "--no-color", "--continue-on-failure"),
         *options,
     ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     return done.stdout
 

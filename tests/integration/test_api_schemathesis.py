@@ -27,7 +27,7 @@ def run(path: Path, store: Store, scope: str, *options: str) -> None:
             *excluded,
             *options,
         ]
-        done = subprocess.run(command, cwd=path, capture_output=True, text=True, timeout=600, check=False)
+        done = subprocess.run(command, cwd=path, capture_output=True, text=True, timeout=900, check=False)
     store.close()
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     selected, total = re.findall(r"Selected: (\d+)/(\d+)", done.stdout)[0]

@@ -136,7 +136,7 @@ def _telemetry(operation_id: str, also: str) -> dict[str, Any]:
         ),
         "parameters": [
             {"name": "Idempotency-Key", "in": "header", "schema": _NAME, "description": "Names this request"},
-            {"name": "Content-Encoding", "in": "header", "schema": {"type": "string", "enum": ["gzip", "zstd"]}},
+            {"name": "Content-Encoding", "in": "header", "schema": {"type": "string", "enum": ["", "gzip", "zstd"]}},
         ],
         "requestBody": {
             "required": True,
