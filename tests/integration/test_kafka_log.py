@@ -5,6 +5,7 @@ import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from confluent_kafka import Producer
@@ -13,6 +14,7 @@ from sonde.entry import Body, Entry
 from sonde.errors import Hold, NotFound, Retry, TooLarge
 from sonde.frame import Codec, Sealer
 from sonde.keyring import KeyRing
+from sonde.log.check import check
 from sonde.log.kafka.connection import Connection
 from sonde.log.kafka.log import KafkaLog
 from sonde.testing.log_contract import ROOMY, check_offsets, everything, frames
@@ -268,3 +270,16 @@ def _takes(log: KafkaLog, partition: int, written: list[bytes]) -> bool:
     except Retry:
         return False
     return True
+
+
+def test_a_topic_that_several_write_can_be_checked(kafka: Kafka) -> None:
+    ring = KeyRing.generate("key-1")
+    with closing(KafkaLog(kafka.connection, kafka.topic())) as log:
+        sealers = [Sealer(ring) for _ in range(3)]
+        for number in range(30):
+            log.append(0, [sealers[number % 3].seal(Body([Entry(kind=9)]), number)])
+        found = check(log, ring)
+        assert (found.frames, found.opened, found.sound) == (30, 30, True)
+        sealers[0].seal(Body([Entry(kind=9)]), 30)  # and it never came
+        log.append(0, [sealers[0].seal(Body([Entry(kind=9)]), 31)])
+        assert [place for _, place, _ in check(log, ring).breaks] == [30]

@@ -1,6 +1,7 @@
 """Looking through a log: verify, tail, export. The server may go on writing it."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import pyarrow.parquet
 
 from sonde.api.columns import json_texts, objects, raw_texts, value_texts
 from sonde.api.export import csv_bytes
+from sonde.assemble import extras
 from sonde.assemble.keys import log_ring
 from sonde.assemble.places import log_path
 from sonde.config import Settings
@@ -19,6 +21,7 @@ from sonde.errors import Invalid, KeyMissing, Problem
 from sonde.frame import Frame
 from sonde.keyring import KeyRing
 from sonde.log import walk
+from sonde.log.check import check
 from sonde.log.walk import Progress, Verification
 from sonde.moment import format_time
 from sonde.reading import SCHEMA
@@ -51,6 +54,9 @@ def opening_ring(directory: DataDirectory, settings: Settings) -> KeyRing:
 def verify_log(directory: DataDirectory, settings: Settings, progress: Progress | None) -> Verification:
     """Every frame checked; opened too if the keys are here."""
     ring = log_ring(directory, settings) if _has_keys(directory, settings) else None
+    if settings.topic is not None:
+        with closing(extras.load("sonde.assemble.brokers").open_log(settings)) as topic:
+            return check(topic, ring, progress)
     return walk.verify(log_path(directory, settings), ring, progress)
 
 

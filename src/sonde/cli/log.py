@@ -209,8 +209,13 @@ def _print(found: Verification) -> None:
     for file, place, size in found.torn:
         warn(f"torn tail: {size:,} bytes in {file} at byte {place}; nobody had a receipt for them")
     for file, place, what in found.damage:
-        typer.echo(f"damaged   {file} at byte {place}: {what}")
+        typer.echo(f"damaged   {file} at {_unit(file)} {place}: {what}")
     for file, place, what in found.breaks:
-        typer.echo(f"broken    {file} at byte {place}: {what}")
+        typer.echo(f"broken    {file} at {_unit(file)} {place}: {what}")
     if found.sound:
         done("the log is sound")
+
+
+def _unit(file: str) -> str:
+    """What a place counts: in a file bytes, in a partition of a topic frames."""
+    return "offset" if file.startswith("partition ") else "byte"
