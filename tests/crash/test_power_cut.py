@@ -1,5 +1,6 @@
 """The power goes: a file system of its own is shut down hard, in the middle of everything, with what it had not been told to
-keep lost. The program stands still by then, as it would: ext4 lets one sync in twenty succeed that the shutdown meets. Where the machine lets no file system be made, only the process ends, as if the cache had been kept."""
+keep lost. The program stands still by then, as it would: ext4 lets one sync in twenty succeed that its shutdown meets. Where
+the machine lets no file system be made, only the process ends, as if the cache had been kept."""
 
 import contextlib
 import fcntl
