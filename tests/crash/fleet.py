@@ -1,0 +1,306 @@
+"""Real processes with one role each on a real Kafka and a real PostgreSQL, and the invariants to check after any fault."""
+
+import http.client
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+from sonde.log.kafka.log import KafkaLog
+from tests.crash.road import Client, free_port, wait_for
+from tests.servers.kafka import Kafka
+
+KEY: Final = "Y_pZYMdjaCfcxZN3HGFJp9jpDN2N86vR9zVwlwy2OvI="
+PARTITIONS: Final = 4
+QUIET: Final = ("--set", "rule.too_quiet.enabled=no")
+
+
+class Process:
+    """One role of a fleet, started and killed as often as a test likes. It comes back at the same port."""
+
+    def __init__(self, fleet: "Fleet", role: str, number: int, database: str) -> None:
+        self.role, self.port = role, free_port()
+        self.data = fleet.folder / f"{role}-{number}"
+        self.output = fleet.folder / f"{role}-{number}.log"
+        self._fleet = fleet
+        self._environment = {**fleet.environment, "DATABASE_URL": database}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def launch(self) -> None:
+        """Start it; :meth:`ready` says when it answers."""
+        place = ("--data", str(self.data), "--port", str(self.port), "--plain")
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sonde", self.role, *place],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                cwd=self._fleet.folder,
+            )
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        self.launch()
+        wait_for(self.ready, f"{self.role} answering (I4)", 90)
+
+    def ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.said()[-3000:]
+        try:
+            return self.ask("GET", "/health/live")[0] == 200
+        except OSError:
+            return False
+
+    def said(self) -> str:
+        """All that it wrote so far."""
+        return self.output.read_text() if self.output.exists() else ""
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is finished, nothing is written any more."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        """SIGTERM; it ends with 0, which it does only within ten seconds."""
+        assert self._process is not None
+        self._process.terminate()
+        assert self._process.wait(60) == 0, self.said()[-3000:]
+
+    def end(self) -> None:
+        """Whatever happened, nothing stays behind."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+            self.kill()
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        token = {"Authorization": f"Bearer {self._fleet.token}"} if self._fleet.token else {}
+        try:
+            connection.request(method, path, body, {**token, **(headers or {})})
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        except http.client.HTTPException as error:
+            raise ConnectionError(str(error)) from error
+        finally:
+            connection.close()
+
+
+class Fleet:
+    """Sinks, processors and apis on one topic and one database; ``database`` is the address that tests ask, and those of the
+    processors may go another way to it (``to_store``)."""
+
+    def __init__(self, folder: Path, kafka: Kafka, database: str, to_store: str = "", copies: int = 1) -> None:
+        self.folder, self.kafka, self.database = folder, kafka, database
+        self.topic = kafka.topic(partitions=PARTITIONS)
+        self.token = ""
+        self._to_store = to_store or database
+        self._numbers = itertools.count()
+        self.processes: list[Process] = []
+        self.environment = {
+            **{name: text for name, text in os.environ.items() if not name.startswith(("SONDE_", "KAFKA_"))},
+            "SONDE_LOG_URL": kafka.url(self.topic),
+            "SONDE_LOG_ENCRYPTION_KEY": KEY,
+            "SONDE_KAFKA_GROUP_ID": self.topic,
+            "SONDE_KAFKA_TOPIC_DLQ": f"{self.topic}.dlq",
+            "SONDE_KAFKA_REPLICATION": str(copies),
+        }
+
+    def start(self, **roles: int) -> None:
+        """So many processes of each role."""
+        made = [self.add(role) for role, count in roles.items() for _ in range(count)]
+        for process in made:
+            process.launch()
+        for process in made:
+            wait_for(process.ready, f"{process.role} answering (I4)", 120)
+        self.token = self.create_token("test", "--scope", "admin")
+
+    def add(self, role: str) -> Process:
+        database = self._to_store if role == "processor" else self.database
+        process = Process(self, role, next(self._numbers), database)
+        self.processes.append(process)
+        return process
+
+    def of(self, role: str) -> list[Process]:
+        return [process for process in self.processes if process.role == role]
+
+    def create_token(self, name: str, *options: str) -> str:
+        command = [
+            sys.executable,
+            "-m",
+            "sonde",
+            "token",
+            "create",
+            name,
+            "--data",
+            str(self.folder / "none"),
+            *options,
+        ]
+        environment = {**self.environment, "DATABASE_URL": self.database}
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.end()
+
+    # -- as a client of the road sees it
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        """Ask any of the sinks: the next one if one does not answer."""
+        failed: OSError | None = None
+        for sink in self.of("sink"):
+            try:
+                return sink.ask(method, path, body, headers)
+            except OSError as error:
+                failed = error
+        assert failed is not None
+        raise failed
+
+    def get(self, path: str) -> Any:
+        status, _, body = self.of("api")[0].ask("GET", path)
+        assert status == 200, body
+        return json.loads(body)
+
+    def sql(self, text: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.database, autocommit=True) as connection:
+            connection.execute("set search_path = sonde")
+            return connection.execute(text.encode()).fetchall()
+
+    def stored(self) -> dict[int, int]:
+        """By partition, the next offset that the store will take."""
+        rows = self.sql("select partition, next_offset from store.progress")
+        return {int(partition): int(place) for partition, place in rows}
+
+    def wait_until_all_is_stored(self, seconds: float = 60.0) -> None:
+        """Until the store has come to where the log ends now."""
+        log = KafkaLog(self.kafka.connection, self.topic)
+        try:
+            ends = {partition: end for partition, (_, end) in log.ends().items()}
+        finally:
+            log.close()
+
+        def done() -> bool:
+            try:
+                stored = self.stored()
+            except psycopg.Error:
+                return False
+            return all(stored.get(partition, 0) >= end for partition, end in ends.items())
+
+        wait_for(done, "the processors reaching the end of the log (I4)", seconds)
+
+
+@contextmanager
+def fleet_of(
+    folder: Path, kafka: Kafka, database: str, *, to_store: str = "", copies: int = 1, **roles: int
+) -> Iterator[Fleet]:
+    """A fleet, and no process left behind."""
+    fleet = Fleet(folder, kafka, database, to_store, copies)
+    try:
+        fleet.start(**roles)
+        yield fleet
+    finally:
+        fleet.close()
+
+
+@dataclass
+class FleetClient(Client):
+    """The same as on the embedded road; ``up`` is the fleet, and the store is asked in PostgreSQL's words."""
+
+    up: Any
+
+    def check(self) -> None:
+        """I1 and I2: what was confirmed is stored exactly once, and nothing that was not sent."""
+        assert not self.refusals, self.refusals[:3]
+        assert all(after for _, after in self.busy), "an answer that says later, and not when"
+        stored = self.up.sql(
+            f"select value::bigint / {self.rows}, count(*), count(distinct value) from readings"
+            f" where device = '{self.name}' group by 1"
+        )
+        wrong = [number for number, readings, different in stored if not readings == different == self.rows]
+        assert not wrong, f"batches stored more than once, or in part (I1): {wrong[:5]}"
+        numbers = {int(number) for number, _, _ in stored}
+        assert not self.confirmed - numbers, f"confirmed and not stored (I1): {sorted(self.confirmed - numbers)[:5]}"
+        assert not numbers - self.sent, f"stored and never sent (I2): {sorted(numbers - self.sent)[:5]}"
+
+
+@contextmanager
+def senders(fleet: Fleet, count: int) -> Iterator[list[FleetClient]]:
+    """``count`` clients under way."""
+    stop = threading.Event()
+    made = [FleetClient(up=fleet, name=f"client-{i}") for i in range(count)]
+    threads = [threading.Thread(target=client.run, args=(stop,)) for client in made]
+    for thread in threads:
+        thread.start()
+    try:
+        yield made
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def wait_for_more(clients: list[FleetClient], seconds: float = 60.0) -> None:
+    """Until each client has another confirmation (I4)."""
+    before = {client.name: len(client.confirmed) for client in clients}
+    wait_for(
+        lambda: all(len(client.confirmed) > before[client.name] for client in clients),
+        "readings taken in (I4)",
+        seconds,
+    )
+
+
+def check_fleet(fleet: Fleet, clients: list[FleetClient], *, least: int = 20) -> None:
+    """I1 to I5, once all is stored."""
+    fleet.wait_until_all_is_stored()
+    for client in clients:
+        assert len(client.confirmed) >= least, "hardly anything was confirmed: the run is vacuous"
+        client.check()
+    differing = fleet.sql(
+        """
+        with batch as (
+          select r.device, r.metric, r.site, r.zone, r.labels, w.width,
+            date_bin(case w.width when '5m' then interval '5 min' else interval '15 min' end, r.time,
+              timestamptz '1970-01-01 00:00Z') as start,
+            count(*) as n, sum(r.value) as s, min(r.value) as lo, max(r.value) as hi
+          from readings r, (values ('5m'), ('15m')) as w(width)
+          where r.kind <= 2 and r.quality in (0, 2) group by 1, 2, 3, 4, 5, 6, 7)
+        select count(*) from batch b full join windows w
+          on (b.device, b.metric, b.site, b.zone, b.labels, b.width, b.start)
+           = (w.device, w.metric, w.site, w.zone, w.labels, w.width, w.start)
+        where b.n is distinct from w.count or b.lo is distinct from w.min or b.hi is distinct from w.max
+           or abs(b.s - w.sum) > 1e-6 * greatest(1, abs(b.s)) or b.n is null or w.count is null
+        """
+    )
+    assert differing == [(0,)], "windows differ from a batch computation (I3)"
+    rows = fleet.get("/ledger")
+    lines = rows if isinstance(rows, list) else rows["ledger"]
+    for line in lines:
+        parts = sum(line[k] for k in ("stored", "duplicate", "refused", "set_aside", "lost", "missing"))
+        assert line["sent"] == parts, line
+        assert line["missing"] == 0, line
+    ((stored,),) = fleet.sql("select count(*) from readings")
+    assert sum(line["stored"] for line in lines) == stored, "the ledger says something else than the readings (I5)"

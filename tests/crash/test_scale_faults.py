@@ -1,0 +1,87 @@
+"""Faults with one role a process, on real Kafka and PostgreSQL: whatever dies, stops or loses its connection, nothing confirmed
+is lost and nothing is stored twice (I1–I5), and all goes on by itself (I4)."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.crash.fleet import Fleet, check_fleet, fleet_of, senders, wait_for_more
+from tests.crash.forgetful import Forgetful
+from tests.crash.road import seed, wait_for
+from tests.servers.kafka import Kafka
+from tests.servers.postgres import postgres_server
+
+pytestmark = pytest.mark.all
+
+ROUNDS = 30
+
+
+def wait_for_storing(fleet: Fleet, seconds: float = 120.0) -> None:
+    """Until something more is stored."""
+    before = fleet.stored()
+    wait_for(lambda: fleet.stored() != before, "readings being stored (I4)", seconds)
+
+
+def test_a_processor_killed_at_any_moment(tmp_path: Path, kafka: Kafka, database: str) -> None:
+    """Two processors; in each round one of them is killed in whatever phase it is, and another takes its place."""
+    with fleet_of(tmp_path, kafka, database, sink=1, processor=2, api=1) as fleet:
+        processors = fleet.of("processor")
+        with senders(fleet, 2) as clients:
+            for number in range(ROUNDS):
+                victim = processors[number % 2]
+                wait_for(victim.ready, "the processor answering (I4)", 90)
+                wait_for_storing(fleet)
+                victim.kill()
+                victim.launch()
+            for process in processors:
+                wait_for(process.ready, "the processor answering (I4)", 90)
+            wait_for_more(clients)
+        check_fleet(fleet, clients)
+
+
+def test_a_processor_that_slept_while_others_took_over(tmp_path: Path, kafka: Kafka, database: str) -> None:
+    """A zombie: it is stopped for longer than the group waits, and wakes up believing that its partitions are its own."""
+    with fleet_of(tmp_path, kafka, database, sink=1, processor=2, api=1) as fleet:
+        sleeper, other = fleet.of("processor")
+        with senders(fleet, 2) as clients:
+            wait_for_storing(fleet)
+            wait_for(lambda: "have=2" in sleeper.said(), "the partitions being shared out", 60)
+            sleeper.freeze()
+            wait_for(lambda: "have=4" in other.said().rpartition("have=2")[2], "the other one taking over", 120)
+            wait_for_storing(fleet)
+            sleeper.thaw()
+            wait_for_more(clients)
+            wait_for(lambda: "have=2" in other.said().rpartition("have=4")[2], "the sleeper finding its way back", 120)
+            wait_for_storing(fleet)
+        check_fleet(fleet, clients)
+
+
+def test_the_database_goes_away_and_comes_back(tmp_path: Path, kafka: Kafka) -> None:
+    """It is restarted, its connections are cut, and answers to COMMIT are lost; sinks go on confirming meanwhile."""
+    with postgres_server() as server, server.database() as name:
+        proxy = Forgetful(server.port, seed())
+        through = server.url(name).replace(str(server.port), str(proxy.port))
+        try:
+            with fleet_of(tmp_path, kafka, server.url(name), to_store=through, sink=1, processor=1, api=1) as fleet:
+                api = fleet.of("api")[0]
+                with senders(fleet, 2) as clients:
+                    wait_for_storing(fleet)
+                    proxy.loses = True
+                    wait_for(lambda: proxy.lost >= 5, "answers to COMMIT being lost", 90)
+                    proxy.loses = False
+                    for _ in range(5):
+                        wait_for_storing(fleet)
+                        assert server.terminate_backends(name) > 0
+                    wait_for_storing(fleet)
+                    server.stop()
+                    wait_for_more(clients)
+                    wait_for(lambda: api.ask("GET", "/devices")[0] == 503, "the api saying that it cannot answer")
+                    assert api.ask("GET", "/health/live")[0] == 200
+                    wait_for_more(clients)
+                    server.start()
+                    wait_for_storing(fleet)
+                    wait_for(lambda: api.ask("GET", "/devices")[0] == 200, "the api answering again (I4)", 60)
+                    wait_for_more(clients)
+                check_fleet(fleet, clients)
+        finally:
+            proxy.close()
