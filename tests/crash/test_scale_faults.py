@@ -85,3 +85,32 @@ def test_the_database_goes_away_and_comes_back(tmp_path: Path, kafka: Kafka) -> 
                 check_fleet(fleet, clients)
         finally:
             proxy.close()
+
+
+def test_the_leader_of_three_brokers_is_killed(tmp_path: Path, kafka_of_three: Kafka, database: str) -> None:
+    kafka = kafka_of_three
+    with fleet_of(tmp_path, kafka, database, copies=3, sink=1, processor=1, api=1) as fleet:
+        with senders(fleet, 2) as clients:
+            wait_for_storing(fleet)
+            for partition in (0, 1):
+                leader = kafka.leader(fleet.topic, partition)
+                leader.kill()
+                wait_for_more(clients, 120)
+                wait_for_storing(fleet)
+                leader.start()
+                kafka.wait()
+                wait_for_more(clients)
+        check_fleet(fleet, clients)
+
+
+def test_a_rolling_restart_of_every_role_under_load(tmp_path: Path, kafka: Kafka, database: str) -> None:
+    """Each is stopped with SIGTERM, ends with 0 within its time, and comes back; the others go on."""
+    with fleet_of(tmp_path, kafka, database, sink=2, processor=2, api=2) as fleet:
+        with senders(fleet, 2) as clients:
+            wait_for_storing(fleet)
+            for process in fleet.processes:
+                process.stop()
+                wait_for_more(clients)
+                process.start()
+            wait_for_storing(fleet)
+        check_fleet(fleet, clients)

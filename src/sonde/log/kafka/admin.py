@@ -16,6 +16,7 @@ SECONDS: Final = 10.0
 """How long one question may take."""
 
 _LOOK: Final = 0.1
+_AROUND: Final = 2.0
 _ABSENT: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 _SILENT: Final = frozenset({KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
 
@@ -59,6 +60,13 @@ class Admin:
                 if code == KafkaError.TOPIC_ALREADY_EXISTS:
                     raise Taken from None
                 raise (self._why(began, doing) if code in _SILENT else None) or raised(error, doing) from None
+
+    def look_around(self) -> None:
+        """See which brokers there are now. A client goes on asking the controller that it knows, though that has gone."""
+        try:
+            self.client.list_topics(timeout=_AROUND)
+        except KafkaException:
+            self.client.poll(0)  # they are all away
 
     def _hear(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # what came before says why

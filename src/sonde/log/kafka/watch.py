@@ -62,6 +62,7 @@ class Watch:
         try:
             found = topic.look(self._admin, self._name)
         except (Retry, Hold) as error:
+            self._admin.look_around()
             return error
         if found is None:
             return Hold(
