@@ -1,11 +1,12 @@
 """Faults with one role a process, on real Kafka and PostgreSQL: whatever dies, stops or loses its connection, nothing confirmed
 is lost and nothing is stored twice (I1–I5), and all goes on by itself (I4)."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.crash.fleet import Fleet, check_fleet, fleet_of, senders, wait_for_more
+from tests.crash.fleet import Fleet, Process, check_fleet, fleet_of, senders, wait_for_more
 from tests.crash.forgetful import Forgetful
 from tests.crash.road import seed, wait_for
 from tests.servers.kafka import Kafka
@@ -114,3 +115,30 @@ def test_a_rolling_restart_of_every_role_under_load(tmp_path: Path, kafka: Kafka
                 process.start()
             wait_for_storing(fleet)
         check_fleet(fleet, clients)
+
+
+def test_the_broker_goes_away_and_comes_back(tmp_path: Path, kafka: Kafka, database: str) -> None:
+    """Sinks say when to come again and confirm nothing; one that is stopped meanwhile ends in its time; all heals by itself."""
+    with fleet_of(tmp_path, kafka, database, sink=2, processor=1, api=1) as fleet:
+        first, second = fleet.of("sink")
+        with senders(fleet, 2) as clients:
+            wait_for_storing(fleet)
+            try:
+                kafka.brokers[0].kill()
+                wait_for(lambda: all(client.busy for client in clients), "sinks saying that the broker is away", 60)
+                wait_for(lambda: first.ask("GET", "/health/ready")[0] == 503, "the sink not being ready", 60)
+                first.stop()
+            finally:
+                kafka.brokers[0].start()
+                kafka.wait()
+            wait_for_more(clients)
+            first.start()
+            for sink in (first, second):
+                wait_for(partial(_is_ready, sink), "the sink being ready again (I4)", 60)
+            wait_for_storing(fleet)
+        check_fleet(fleet, clients)
+        assert all({status for status, _ in client.busy} == {503} for client in clients)
+
+
+def _is_ready(process: Process) -> bool:
+    return process.ask("GET", "/health/ready")[0] == 200

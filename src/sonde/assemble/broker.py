@@ -16,6 +16,7 @@ from sonde.ports import Log, Record
 
 _log = structlog.get_logger()
 _AGAIN_SECONDS: Final = 2.0
+_HURRY_SECONDS: Final = 3.0
 _T = TypeVar("_T")
 
 
@@ -47,6 +48,8 @@ class BrokerLog:
         return self._log.read(partition, offset, limit_bytes, wait)
 
     def ends(self) -> Mapping[int, tuple[int, int]]:
+        if self._stopping and self.failure:
+            raise Retry(self.failure, after=1.0)
         return self._log.ends()
 
     def cut(self, partition: int, below: int) -> None:
@@ -65,6 +68,7 @@ class Broker:
         opened = patiently(lambda: brokers.open_log(ground.settings), "the log", stop)
         self.frame_bytes: int = opened.max_frame_bytes
         self.topic: Log = opened
+        self._hurry: Callable[[float], None] = opened.hurry
         undo.callback(self.topic.close)
         self.log = BrokerLog(self.topic)
         self._path, self._disk_free = ground.directory.path, ground.metrics.disk_free
@@ -74,6 +78,11 @@ class Broker:
 
     def start(self) -> None:
         self._probe.start()
+
+    def hurry(self) -> None:
+        """The server stops: what the brokers have not answered soon, they are not waited for."""
+        self.log.hurry()
+        self._hurry(_HURRY_SECONDS)
 
     def look(self) -> None:
         """To be called every second."""

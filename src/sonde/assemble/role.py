@@ -198,7 +198,7 @@ class Server:
     def stop(self) -> bool:
         """Take nothing more in, finish what was confirmed, close all; whether all of it was done within ten seconds."""
         self._stopped.set()
-        self._broker.log.hurry()
+        self._broker.hurry()
         self._front.rest()
         if self._edge is not None:
             self._edge.stop(_NODE_SECONDS)

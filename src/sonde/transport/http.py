@@ -95,6 +95,8 @@ class TelemetryApp:
         except _Gone:
             self._count(scope["path"], _HUNG_UP)
             return
+        except asyncio.CancelledError:  # the server stops, and this took longer than it can wait
+            answer = self._refused(request, Retry("the server is shutting down", hint="Send again", after=1.0))
         except Exception:
             _events.exception("request_failed", path=scope["path"])
             answer = 500, problem_json(500, "something went wrong here; the server's log says what"), [_PROBLEM, _CLOSE]

@@ -19,7 +19,9 @@ _MARGIN: Final = 1 << 20
 
 def admin(connection: Connection, **more: Any) -> AdminClient:
     """Asks about topics, makes them, cuts them."""
-    refresh = {"topic.metadata.refresh.interval.ms": 2000}  # else one that was asked first is asked on, though it has gone
+    refresh = {
+        "topic.metadata.refresh.interval.ms": 2000
+    }  # else one that was asked first is asked on, though it has gone
     made: AdminClient = _made(AdminClient, {**_common(connection), **refresh, **more})
     return made
 

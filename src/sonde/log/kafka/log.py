@@ -123,6 +123,11 @@ class KafkaLog:
         """What reading holds in memory, beside what the client has fetched and nobody has taken."""
         return self._reader.held_bytes()
 
+    def hurry(self, seconds: float) -> None:
+        """It is about to be closed: nothing takes longer than so many seconds any more, and fails with :class:`Retry`."""
+        self._writer.hurry(seconds)
+        self._admin.hurry(seconds)
+
     def close(self) -> None:
         """Finish the appends under way and wake everyone who waits."""
         with self._closing:

@@ -67,6 +67,7 @@ class Writer:
         self._lock = threading.Lock()
         self._ends: dict[int, int] = {}
         self._open = True
+        self._gives_up = float("inf")
         self._producer = self._made()
         self._thread = threading.Thread(target=self._run, name="sonde-kafka-write", daemon=True)
         self._thread.start()
@@ -100,6 +101,10 @@ class Writer:
         with self._lock:
             self._ends[partition] = max(self._ends.get(partition, 0), append.last + 1)
         return append.first
+
+    def hurry(self, seconds: float) -> None:
+        """What is not confirmed in so many seconds is given up: its senders are told, and it may be there all the same."""
+        self._gives_up = time.monotonic() + seconds
 
     def close(self) -> None:
         """Finish what is under way, within the time that an append may take."""
@@ -177,6 +182,8 @@ class Writer:
             self._producer.poll(_POLL)
             if self._broken:
                 self._mend()
+            if time.monotonic() > self._gives_up:
+                self._producer.purge()
             if not self._open:
                 deadline = min(deadline, time.monotonic() + 2 * self._seconds)
                 if not len(self._producer) or time.monotonic() > deadline:
