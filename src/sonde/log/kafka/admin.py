@@ -55,8 +55,12 @@ class Admin:
                 why = self._why(began, doing)
                 if isinstance(why, Hold):
                     raise why from None
-                if time.monotonic() > min(began + 2 * SECONDS, self._gives_up):  # the client gives up before, but slowly
-                    raise why or Retry(f"Kafka cannot {doing}: no answer in {time.monotonic() - began:.0f} s", after=1.0) from None
+                if time.monotonic() > min(
+                    began + 2 * SECONDS, self._gives_up
+                ):  # the client gives up before, but slowly
+                    raise why or Retry(
+                        f"Kafka cannot {doing}: no answer in {time.monotonic() - began:.0f} s", after=1.0
+                    ) from None
             except KafkaException as error:
                 self.client.poll(0)
                 code = error.args[0].code()
