@@ -40,6 +40,14 @@ _STATUS: Final[tuple[tuple[type[SondeError], int], ...]] = (
 )
 
 
+_AGAIN: Final = frozenset({429, 502, 503, 504})
+_ERRORS: Final = {status: kind for kind, status in _STATUS if status not in _AGAIN}
+
+
+class _Problem(msgspec.Struct):
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ProblemAnswer:
     """What goes out: ``content`` is JSON of :data:`MEDIA_TYPE`."""
@@ -72,6 +80,19 @@ def answer_problem(error: SondeError) -> ProblemAnswer:
 def problem_json(status: int, detail: str, **more: Any) -> bytes:
     """Problem JSON with a status, what happened, and further members."""
     return msgspec.json.encode({"title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more})
+
+
+def error_of(status: int, content: bytes, after: str | None = None) -> SondeError:
+    """The other way: the error that a server's answer stands for, in its own words. ``after`` is its ``Retry-After``."""
+    try:
+        detail = msgspec.json.decode(content, type=_Problem).detail
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        detail = content[:200].decode(errors="replace").strip()
+    detail = detail or f"the server answered with status {status}"
+    if status in _AGAIN:
+        seconds = float(after) if after and after.isdigit() else None
+        return Throttled(detail, after=seconds) if status == 429 else Retry(detail, after=seconds)
+    return _ERRORS.get(status, Reject)(detail)
 
 
 def retry_after(error: Retry | Hold) -> int:

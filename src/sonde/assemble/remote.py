@@ -7,38 +7,15 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-import msgspec
-
 from sonde.directory import DataDirectory
-from sonde.errors import (
-    Conflict,
-    Forbidden,
-    Hold,
-    NotFound,
-    Reject,
-    Retry,
-    SondeError,
-    Throttled,
-    TooLarge,
-    Unauthenticated,
-    Unsupported,
-)
+from sonde.errors import Hold, Retry
+from sonde.problem import error_of
 from sonde.transport.tls import ClientTls, explain
 
 _FINE: Final = frozenset({200, 201})
 __all__ = ["ClientTls", "Remote", "client_tls"]
 
 TIMEOUT: Final = 60.0
-_ERRORS: Final[Mapping[int, type[SondeError]]] = {
-    401: Unauthenticated,
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-    413: TooLarge,
-    415: Unsupported,
-    429: Throttled,
-    503: Retry,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +52,7 @@ class Remote:
         finally:
             connection.close()
         if answer.status not in _FINE:
-            raise _error(answer.status, content)
+            raise error_of(answer.status, content, answer.headers.get("Retry-After"))
         return content
 
     def _connection(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
@@ -91,15 +68,3 @@ def client_tls(url: str, ca: Path | None, data: Path) -> ClientTls | None:
     own = DataDirectory(data).authority
     named = ca or (own if own.exists() else None)
     return ClientTls(named) if url.startswith("https:") and named else None
-
-
-class _Problem(msgspec.Struct):
-    detail: str = ""
-
-
-def _error(status: int, content: bytes) -> SondeError:
-    try:
-        detail = msgspec.json.decode(content, type=_Problem).detail
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        detail = content[:200].decode(errors="replace")
-    return _ERRORS.get(status, Reject)(detail or f"the server answered with status {status}")

@@ -12,9 +12,10 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from sonde.client.events import Event, Gap, Message, read
-from sonde.client.server import Server, error_of
+from sonde.client.server import Server
 from sonde.errors import Retry
 from sonde.message import PROTOCOL, Subscribe
+from sonde.problem import error_of
 from sonde.reading import Reading
 
 _QUIET_SECONDS: Final = 30.0  # the server says something every five

@@ -10,33 +10,13 @@ from urllib.parse import urlsplit
 import msgspec
 import urllib3
 
-from sonde.errors import (
-    Conflict,
-    Forbidden,
-    Hold,
-    NotFound,
-    Reject,
-    Retry,
-    SondeError,
-    Throttled,
-    TooLarge,
-    Unauthenticated,
-    Unsupported,
-)
+from sonde.errors import Hold, Reject, Retry
+from sonde.problem import error_of
 
 TIMEOUT: Final = 60.0
 _FIRST_WAIT: Final = 0.2
 _LAST_WAIT: Final = 10.0
-_AGAIN: Final = frozenset({429, 502, 503, 504})
 _NEXT: Final = re.compile(r'<([^>]*)>; *rel="next"')
-_ERRORS: Final[Mapping[int, type[SondeError]]] = {
-    401: Unauthenticated,
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-    413: TooLarge,
-    415: Unsupported,
-}
 
 
 class Answer(NamedTuple):
@@ -45,10 +25,6 @@ class Answer(NamedTuple):
     data: Any
     cursor: str = ""
     next: str = ""
-
-
-class _Problem(msgspec.Struct):
-    detail: str = ""
 
 
 class Server:
@@ -109,16 +85,3 @@ class Server:
 
     def close(self) -> None:
         self._pool.clear()
-
-
-def error_of(status: int, content: bytes, after: str | None = None) -> SondeError:
-    """The error that a status stands for, in the words of the server's problem JSON."""
-    try:
-        detail = msgspec.json.decode(content, type=_Problem).detail
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        detail = content[:200].decode(errors="replace").strip()
-    detail = detail or f"the server answered with status {status}"
-    if status in _AGAIN:
-        seconds = float(after) if after and after.isdigit() else None
-        return Throttled(detail, after=seconds) if status == 429 else Retry(detail, after=seconds)
-    return _ERRORS.get(status, Reject)(detail)
