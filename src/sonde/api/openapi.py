@@ -40,23 +40,32 @@ DESCRIPTION: Final = (
 )
 
 _NAME: Final[dict[str, Any]] = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[^\x00-\x1f\x7f]+$"}
-_PLACE: Final[dict[str, Any]] = {**_NAME, "minLength": 0, "pattern": r"^[^\x00-\x1f\x7f]*$"}
+_PLACE: Final[dict[str, Any]] = {
+    **_NAME,
+    "type": ["string", "null"],  # null is as absent, here and in all that may be absent
+    "minLength": 0,
+    "pattern": r"^[^\x00-\x1f\x7f]*$",
+}
 _WHEN: Final[dict[str, Any]] = {
-    "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number", "minimum": 0}],
+    "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number", "minimum": 0}, {"type": "null"}],
     "description": "RFC 3339 with an offset, or Unix time in s, ms, µs or ns by its size; absent: the moment of receipt",
 }
 _VALUE: Final[dict[str, Any]] = {
     "anyOf": [
-        {"type": "number", "minimum": -(2**63), "maximum": 2**63 - 1},
+        {"type": "number"},
         {"type": "string", "pattern": r"^[^\x00]*$"},
         {"type": "boolean"},
-        {"type": "array", "items": {"type": ["number", "string", "boolean"]}},
-        {"type": "object", "additionalProperties": {"type": ["number", "string", "boolean"]}},
+        {"type": "array"},
+        {"type": "object"},
     ],
-    "description": "Integers are exact from −2^63 to 2^63−1; NaN and infinities are refused",
+    "description": "Integers are exact from −2^63 to 2^63−1, and refused beyond; NaN and infinities are refused",
 }
-_LABELS: Final[dict[str, Any]] = {"type": "object", "additionalProperties": {"type": "string"}}
-_EVENT_ID: Final[dict[str, Any]] = {**_NAME, "description": "Unique per device: the same one sent twice is stored once"}
+_LABELS: Final[dict[str, Any]] = {"type": ["object", "null"], "additionalProperties": {"type": "string"}}
+_EVENT_ID: Final[dict[str, Any]] = {
+    **_NAME,
+    "type": ["string", "null"],
+    "description": "Unique per device: the same one sent twice is stored once",
+}
 
 
 def _shape(required: list[str], example: Any, **properties: Any) -> dict[str, Any]:
@@ -107,7 +116,7 @@ _READINGS: Final[dict[str, Any]] = {
         site=_PLACE,
         zone=_PLACE,
         labels=_LABELS,
-        quality={"type": "integer", "minimum": 0, "maximum": 4},
+        quality={"type": ["integer", "null"], "minimum": 0, "maximum": 4},
         event_id=_EVENT_ID,
     ),
     "Columns": _shape(

@@ -90,6 +90,7 @@ class Up:
     def start(self) -> Self:
         """Returns when it listens."""
         collect_seldom()
+        self._notifications.start()  # before anything comes in that is to be told
         self._storage.start(self._sink.record_now, [self._questions.entrance.feed])
         self._front.start()
         self._questions.start(self._front.loop)
@@ -97,7 +98,6 @@ class Up:
         self._edge.start()
         self._ring_watch.start()
         self._disk.start()
-        self._notifications.start()
         self._front.watch([self._disk.look, self._questions.look])
         return self
 

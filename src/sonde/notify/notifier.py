@@ -9,6 +9,7 @@ import random
 import secrets
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -56,11 +57,14 @@ class Notifier:
         self._target, self._interest, self._courier = target, interest, courier
         self._notices, self._store, self._log_id = notices, store, log
         self._clock, self._metrics, self._gather = clock, metrics, gather
+        self._begun = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"notify-{target}", daemon=True)
 
     def start(self) -> None:
-        """Begin; alerts from before a target was first there are not told."""
+        """Begin; alerts from before a target was first there are not told, those from now on are."""
+        with suppress(Retry):  # then its thread finds out where it begins
+            self.read()
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
@@ -86,9 +90,10 @@ class Notifier:
         places = dict(self._notices.places(self._target, self._log_id))
         store = self._store()
         reached = store.ask(Reached()).rows.to_pylist()
-        if not places:
+        if not places and not self._begun:
             ends = {row["partition"]: row["next_offset"] for row in reached}
             self._notices.add(self._target, self._log_id, ends, ())
+            self._begun = True
             return
         for partition in (row["partition"] for row in reached):
             question = AlertEvents(partition=partition, offset=places.get(partition, 0))
