@@ -59,6 +59,26 @@ def test_signing_in_and_out(desk: Desk) -> None:
     context.close()
 
 
+def test_who_signs_out_asks_nothing_any_more(desk: Desk) -> None:
+    context = desk.browser.new_context()
+    page = context.new_page()
+    desk.watch(page)
+    page.goto(desk.link())
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator(".state")).to_contain_text("connected")
+    page.route(
+        "**/sign-out", lambda route: route.fulfill(status=204)
+    )  # an answer with which a browser stays on its page
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.locator(".banner")).to_contain_text("no longer signed in")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    refused = page.evaluate("import('/static/ask.js').then(m => m.ask('/session')).catch(trouble => trouble.status)")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert (refused, asked) == (401, [])
+    context.close()
+
+
 @pytest.mark.parametrize(("view", "size", "dark"), COMBINATIONS)
 def test_every_view_is_accessible_and_fits(desk: Desk, view: str, size: tuple[int, int], dark: bool) -> None:
     if view == "explore":

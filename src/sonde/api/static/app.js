@@ -1,6 +1,6 @@
 /** The page: its head, the view that the URL names, the keys. */
 import { html, render, useEffect } from "./vendor/preact.js";
-import { reached, signedIn, useAnswer } from "./ask.js";
+import { leave, reached, signedIn, useAnswer } from "./ask.js";
 import { cell, useCell } from "./cell.js";
 import { Alerts, acknowledgeFirst } from "./alerts.js";
 import { Devices } from "./devices.js";
@@ -57,7 +57,7 @@ function Head({ view }) {
     <nav aria-label="Views">${VIEWS.map(([name, title]) => html`<a href=${address(name)} aria-current=${name === view ? "page" : undefined}>${title}${name === "alerts" && alerts.length ? html` <span class="badge" aria-label="${alerts.length} firing">${alerts.length}</span>` : null}</a>`)}</nav>
     <${State} />
     <button class="plain" title="Keys (?)" aria-label="Help" onClick=${() => helping.set(true)}>?</button>
-    <form class="inline" method="post" action="/sign-out"><button class="plain">Sign out</button></form>
+    <form class="inline" method="post" action="/sign-out" onSubmit=${leave}><button class="plain">Sign out</button></form>
   </header>`;
 }
 

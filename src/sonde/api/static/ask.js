@@ -27,6 +27,13 @@ export const reached = cell(true);
 export const signedIn = cell(true);
 /** Moves each time the server has come back: whoever shows an answer asks again. */
 export const returns = cell(0);
+const signedOut = new AbortController();
+
+/** Nothing is asked any more: who signs out has a page for a moment yet, whose questions would be refused. */
+export function leave() {
+  signedIn.set(false);
+  signedOut.abort();
+}
 
 /**
  * @param {string} path
@@ -35,11 +42,13 @@ export const returns = cell(0);
  */
 export async function ask(path, { method = "GET", body, signal } = {}) {
   const headers = body === undefined ? undefined : { "Content-Type": "application/json" };
+  const until = AbortSignal.any(signal ? [signal, signedOut.signal] : [signedOut.signal]);
   let response;
   try {
-    response = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+    response = await fetch(path, { method, headers, signal: until, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch (error) {
     if (signal?.aborted) throw error;
+    if (signedOut.signal.aborted) throw new Trouble(401, "This browser is no longer signed in.");
     reached.set(false);
     throw new Trouble(0, "The server cannot be reached. What is shown is what was known before.");
   }
@@ -47,7 +56,7 @@ export async function ask(path, { method = "GET", body, signal } = {}) {
     reached.set(true);
     returns.set(returns.get() + 1);
   }
-  if (response.status === 401) signedIn.set(false);
+  if (response.status === 401) leave();
   const text = await response.text();
   const data = parsed(text);
   if (!response.ok) throw new Trouble(response.status, data?.detail ?? `The server answered ${response.status}.`, data?.field);

@@ -5,7 +5,7 @@
  * knows, so nothing is missed and nothing comes twice.
  */
 import { cell } from "./cell.js";
-import { ask, reached, returns, signedIn } from "./ask.js";
+import { ask, leave, reached, returns, signedIn } from "./ask.js";
 
 /**
  * @typedef {{device: string, metric: string, site: string, zone: string, labels: Record<string, string>, micros: number, value: unknown, quality: number}} Live
@@ -67,7 +67,7 @@ function subscribe(id) {
 /** Open the connection, and open it again whenever it breaks. */
 export function connect() {
   clearTimeout(retry);
-  if (socket && socket.readyState < WebSocket.CLOSING) return;
+  if (!signedIn.get() || (socket && socket.readyState < WebSocket.CLOSING)) return;
   const opened = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`, ["sonde.v1"]);
   socket = opened;
   opened.onopen = () => {
@@ -96,7 +96,7 @@ function broken() {
   if (!signedIn.get()) return;
   tries += 1;
   retry = setTimeout(connect, Math.random() * Math.min(LONGEST, 250 * 2 ** Math.min(tries, 6)) + 100);
-  if (tries % 4 === 2) ask("/session").then(({ data }) => data.name === null && !data.scopes.length && signedIn.set(false), () => {});
+  if (tries % 4 === 2) ask("/session").then(({ data }) => data.name === null && !data.scopes.length && leave(), () => {});
 }
 
 /** A connection on which nothing comes, not even the answer to a ping, is broken too. */
