@@ -4,11 +4,10 @@ import http.client
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,93 +16,19 @@ from typing import Any, Final
 import psycopg
 
 from sonde.log.kafka.log import KafkaLog
-from tests.crash.road import Client, free_port, wait_for
+from tests.crash.bounds import MEGABYTE, Bounds, bytes_of
+from tests.crash.process import Process
+from tests.crash.road import Client, wait_for
 from tests.servers.kafka import Kafka
 
 KEY: Final = "Y_pZYMdjaCfcxZN3HGFJp9jpDN2N86vR9zVwlwy2OvI="
 PARTITIONS: Final = 4
-QUIET: Final = ("--set", "rule.too_quiet.enabled=no")
-
-
-class Process:
-    """One role of a fleet, started and killed as often as a test likes. It comes back at the same port."""
-
-    def __init__(self, fleet: "Fleet", role: str, number: int, database: str) -> None:
-        self.role, self.port = role, free_port()
-        self.data = fleet.folder / f"{role}-{number}"
-        self.output = fleet.folder / f"{role}-{number}.log"
-        self._fleet = fleet
-        self._environment = {**fleet.environment, "DATABASE_URL": database}
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def launch(self) -> None:
-        """Start it; :meth:`ready` says when it answers."""
-        place = ("--data", str(self.data), "--port", str(self.port), "--plain")
-        with self.output.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "sonde", self.role, *place],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-                cwd=self._fleet.folder,
-            )
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        self.launch()
-        wait_for(self.ready, f"{self.role} answering (I4)", 90)
-
-    def ready(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, self.said()[-3000:]
-        try:
-            return self.ask("GET", "/health/live")[0] == 200
-        except OSError:
-            return False
-
-    def said(self) -> str:
-        """All that it wrote so far."""
-        return self.output.read_text() if self.output.exists() else ""
-
-    def kill(self) -> None:
-        """SIGKILL: nothing is finished, nothing is written any more."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-
-    def freeze(self) -> None:
-        assert self._process is not None
-        os.kill(self._process.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process is not None
-        os.kill(self._process.pid, signal.SIGCONT)
-
-    def stop(self) -> None:
-        """SIGTERM; it ends with 0, within ten seconds but for what a busy machine adds."""
-        assert self._process is not None
-        self._process.terminate()
-        assert self._process.wait(15) == 0, self.said()[-3000:]
-
-    def end(self) -> None:
-        """Whatever happened, nothing stays behind."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
-            self.kill()
-
-    def ask(
-        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        token = {"Authorization": f"Bearer {self._fleet.token}"} if self._fleet.token else {}
-        try:
-            connection.request(method, path, body, {**token, **(headers or {})})
-            answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read()
-        except http.client.HTTPException as error:
-            raise ConnectionError(str(error)) from error
-        finally:
-            connection.close()
+BOUNDS: Final = {
+    "sink": Bounds(300 * MEGABYTE, files=64 << 10, said=64 << 10),
+    "processor": Bounds(450 * MEGABYTE, files=64 << 10, said=64 << 10),
+    "api": Bounds(300 * MEGABYTE, files=64 << 10, said=64 << 10),
+}
+"""What a role may take under the small load of these tests: two thirds of it is Python and its libraries."""
 
 
 class Fleet:
@@ -113,7 +38,7 @@ class Fleet:
     def __init__(self, folder: Path, kafka: Kafka, database: str, to_store: str = "", copies: int = 1) -> None:
         self.folder, self.kafka, self.database = folder, kafka, database
         self.topic = kafka.topic(partitions=PARTITIONS)
-        self.token = ""
+        self.token, self.copies = "", copies
         self._to_store = to_store or database
         self._numbers = itertools.count()
         self.processes: list[Process] = []
@@ -134,10 +59,14 @@ class Fleet:
         for process in made:
             wait_for(process.ready, f"{process.role} answering (I4)", 120)
         self.token = self.create_token("test", "--scope", "admin")
+        for process in self.processes:
+            process.token = self.token
 
     def add(self, role: str) -> Process:
         database = self._to_store if role == "processor" else self.database
-        process = Process(self, role, next(self._numbers), database)
+        environment = {**self.environment, "DATABASE_URL": database}
+        process = Process(self.folder, role, next(self._numbers), environment)
+        process.token = self.token
         self.processes.append(process)
         return process
 
@@ -195,13 +124,20 @@ class Fleet:
         rows = self.sql("select partition, next_offset from store.progress")
         return {int(partition): int(place) for partition, place in rows}
 
-    def wait_until_all_is_stored(self, seconds: float = 60.0) -> None:
-        """Until the store has come to where the log ends now."""
-        log = KafkaLog(self.kafka.connection, self.topic)
+    def dead_letters(self) -> int:
+        """How many there are."""
+        return sum(end - first for first, end in self._ends(f"{self.topic}.dlq").values())
+
+    def _ends(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        log = KafkaLog(self.kafka.connection, topic)
         try:
-            ends = {partition: end for partition, (_, end) in log.ends().items()}
+            return log.ends()
         finally:
             log.close()
+
+    def wait_until_all_is_stored(self, seconds: float = 60.0) -> None:
+        """Until the store has come to where the log ends now."""
+        ends = {partition: end for partition, (_, end) in self._ends(self.topic).items()}
 
         def done() -> bool:
             try:
@@ -274,7 +210,7 @@ def wait_for_more(clients: list[FleetClient], seconds: float = 60.0) -> None:
 
 
 def check_fleet(fleet: Fleet, clients: list[FleetClient], *, least: int = 20) -> None:
-    """I1 to I5, once all is stored."""
+    """I1 to I6, once all is stored."""
     fleet.wait_until_all_is_stored()
     for client in clients:
         assert len(client.confirmed) >= least, "hardly anything was confirmed: the run is vacuous"
@@ -304,3 +240,17 @@ def check_fleet(fleet: Fleet, clients: list[FleetClient], *, least: int = 20) ->
         assert line["missing"] == 0, line
     ((stored,),) = fleet.sql("select count(*) from readings")
     assert sum(line["stored"] for line in lines) == stored, "the ledger says something else than the readings (I5)"
+    check_bounds(fleet)
+
+
+def check_bounds(fleet: Fleet) -> None:
+    """I6: memory and files of every process, in whichever of its lives; nothing became a dead letter; and database and topic
+    take no more than what was stored explains."""
+    for process in fleet.processes:
+        BOUNDS[process.role].check(process.output.stem, process.measure(), process.data, process.output)
+    assert fleet.dead_letters() == 0, "something became a dead letter (I6)"
+    ((stored, database),) = fleet.sql("select count(*), pg_database_size(current_database()) from readings")
+    topic = sum(bytes_of(file) for file in fleet.kafka.files_of(fleet.topic)) / fleet.copies
+    print(f"{stored:,} readings: {database:,} bytes in the database, {topic:,.0f} in the topic")
+    assert database <= 32 * MEGABYTE + 200 * stored, f"the database takes {database:,} bytes (I6)"
+    assert topic <= 8 * MEGABYTE + 100 * stored, f"the topic takes {topic:,.0f} bytes (I6)"

@@ -12,22 +12,34 @@ from sonde.entry import EntryKind, Lane
 from sonde.ports import Outgoing, StreamId
 from sonde.reading import Batch, encode
 from sonde.transport.uplink_wire import CONTENT_ENCODING, CONTENT_TYPE, LENGTH, pack
-from tests.crash.road import START_TIME, Up, create_token, wait_for
+from tests.crash.bounds import MEGABYTE, Bounds, highest_memory
+from tests.crash.road import START_TIME, Stored, Up, create_token, wait_for
 from tests.crash.test_crash_up import NODE_CONFIG, SENSOR, drain, start_node
 
-QUICK = "[node]\ninitial_delay = 100ms\nmax_delay = 500ms\n"
+OUTBOX = 4 << 20
+QUICK = f"[node]\ninitial_delay = 100ms\nmax_delay = 500ms\noutbox = {OUTBOX}\n"
+BOUNDS = Bounds(memory=160 * MEGABYTE, files=OUTBOX + 6 * MEGABYTE, said=64 << 10)
+"""Besides what waits, an outbox has what it has not given back yet, and a write-ahead log that SQLite lets grow to 4 MB."""
 ROWS = 10
 
 
 @contextlib.contextmanager
 def counting_node(folder: Path, up: Up, port: int) -> Iterator[str]:
-    """A node whose sensor counts, and which sends to ``port``; its token. It is stopped, and drained, at the end."""
+    """A node whose sensor counts, and which sends to ``port``; its token."""
     token = create_token(up.data, "edge", "--scope", "ingest", "--node", "edge")
+    with counting(folder, up, port, token):
+        yield token
+
+
+@contextlib.contextmanager
+def counting(folder: Path, up: Stored, port: int, token: str) -> Iterator[None]:
+    """The same with a token that is there. At the end it is stopped, and drained, and has kept within its bounds (I6)."""
     (folder / "counting.py").write_text(SENSOR)
     (folder / "node.ini").write_text(NODE_CONFIG.replace("[node]\n", QUICK).format(port=port))
     node = start_node(folder, token)
     try:
-        yield token
+        yield
+        BOUNDS.check("the node", highest_memory(node.pid), folder / "edge", folder / "node.log")
         node.terminate()
         assert node.wait(15) == 0
     finally:

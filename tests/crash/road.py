@@ -12,10 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 from tests.certificates import trusting
 
@@ -43,6 +43,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class Stored(Protocol):
+    """Whatever stores: one process or a fleet of them."""
+
+    def sql(self, text: str) -> Sequence[Sequence[Any]]:
+        """An answer in SQL."""
+        ...
+
+    def wait_until_all_is_stored(self) -> None: ...
 
 
 class Up:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.road import Client, Up, check_ledger, check_windows, clients, create_token, seed, wait_for
+from tests.crash.road import Client, Stored, Up, check_ledger, check_windows, clients, create_token, seed, wait_for
 
 SENSOR = """
 import itertools, os, time
@@ -105,7 +105,7 @@ def kill_in_turn(tmp_path: Path, up: Up, token: str, chance: random.Random, roun
         node.wait()
 
 
-def check_runs(up: Up, rounds: int) -> None:
+def check_runs(up: Stored, rounds: int) -> None:
     """Each run of the sensor counts from 0: what is stored of it has no hole and nothing twice."""
     rows = up.sql(
         "select metric, count(*), count(distinct value), max(value) + 1 from readings"
@@ -141,7 +141,7 @@ def count_of(up: Up) -> int:
     return int(up.sql("select count(*) from readings where device = 'counter'")[0][0])
 
 
-def drain(tmp_path: Path, token: str, up: Up) -> None:
+def drain(tmp_path: Path, token: str, up: Stored) -> None:
     """Let a node without sensors send what is left in the outbox."""
     config = (tmp_path / "node.ini").read_text().replace("interval = 0.02", "interval = 0.02\nenabled = no")
     (tmp_path / "node.ini").write_text(config)

@@ -1,14 +1,17 @@
 """Faults with one role a process, on real Kafka and PostgreSQL: whatever dies, stops or loses its connection, nothing confirmed
-is lost and nothing is stored twice (I1–I5), and all goes on by itself (I4)."""
+is lost and nothing is stored twice (I1–I5), all goes on by itself (I4), and nothing grows beyond its bounds (I6)."""
 
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.crash.fleet import Fleet, Process, check_fleet, fleet_of, senders, wait_for_more
+from tests.crash.fleet import Fleet, check_fleet, fleet_of, senders, wait_for_more
 from tests.crash.forgetful import Forgetful
+from tests.crash.nodes import counting
+from tests.crash.process import Process
 from tests.crash.road import seed, wait_for
+from tests.crash.test_crash_up import check_runs
 from tests.servers.kafka import Kafka
 from tests.servers.postgres import postgres_server
 
@@ -118,10 +121,12 @@ def test_a_rolling_restart_of_every_role_under_load(tmp_path: Path, kafka: Kafka
 
 
 def test_the_broker_goes_away_and_comes_back(tmp_path: Path, kafka: Kafka, database: str) -> None:
-    """Sinks say when to come again and confirm nothing; one that is stopped meanwhile ends in its time; all heals by itself."""
+    """Sinks say when to come again and confirm nothing; one that is stopped meanwhile ends in its time; a node keeps what it
+    cannot send; all heals by itself."""
     with fleet_of(tmp_path, kafka, database, sink=2, processor=1, api=1) as fleet:
         first, second = fleet.of("sink")
-        with senders(fleet, 2) as clients:
+        token = fleet.create_token("edge", "--scope", "ingest", "--node", "edge")
+        with counting(tmp_path, fleet, second.port, token), senders(fleet, 2) as clients:
             wait_for_storing(fleet)
             try:
                 kafka.brokers[0].kill()
@@ -138,6 +143,7 @@ def test_the_broker_goes_away_and_comes_back(tmp_path: Path, kafka: Kafka, datab
             wait_for_storing(fleet)
         check_fleet(fleet, clients)
         assert all({status for status, _ in client.busy} == {503} for client in clients)
+        check_runs(fleet, 1)
 
 
 def _is_ready(process: Process) -> bool:

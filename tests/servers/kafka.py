@@ -238,6 +238,10 @@ class Kafka:
         """What stands in ``[log] url`` for a topic of this cluster."""
         return f"kafka://{self.servers}/{topic}"
 
+    def files_of(self, topic: str) -> list[Path]:
+        """The files in which brokers keep what is in a topic, each copy of it."""
+        return [file for b in self.brokers for file in sorted((b.folder / "data").glob(f"{topic}-*/*.log"))]
+
     def leader(self, topic: str, partition: int = 0) -> Broker:
         """The broker that leads a partition."""
         found: list[Broker] = []
