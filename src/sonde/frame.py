@@ -174,6 +174,25 @@ class Frame:
     body: Body
 
 
+def unsealed(body: Body, log_time: Micros, length: int) -> Frame:
+    """What would have been opened, had somebody sealed ``body`` at ``log_time``: ``length`` bytes that another program wrote
+    into the log itself."""
+    header = Header(
+        codec=Codec.PLAIN,
+        entries=len(body.entries),
+        readings=body.readings,
+        log_time=log_time,
+        number=0,
+        session=b"",
+        previous=NO_TAG,
+        key="",
+        wrapped=b"",
+        length=length,
+        checksum=0,
+    )
+    return Frame(header, body)
+
+
 class Sealer:
     """One writer session: seals the frames of one partition one after another, from any thread.
 

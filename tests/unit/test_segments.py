@@ -17,9 +17,10 @@ from sonde.entry import Body, Entry, EntryKind
 from sonde.errors import Damaged, InUse, KeyMissing, NotFound, Retry
 from sonde.frame import Codec, Frame, Opener, Sealer, tag
 from sonde.keyring import KeyRing
+from sonde.log.check import Verification
 from sonde.log.layout import MARK_BYTES
 from sonde.log.segments import SegmentLog
-from sonde.log.walk import Verification, ends, verify
+from sonde.log.walk import ends, verify
 from sonde.log.walk import frames as opened
 from sonde.reading import Batch
 from sonde.testing.disk import FaultyDisk, put, taken
@@ -470,7 +471,7 @@ def test_verify_counts_and_opens_everything(tmp_path: Path, codec: Codec) -> Non
     assert (said.segments, said.frames, said.readings, said.opened) == (1, 12, 12, 12)
     assert said.bytes == segments(tmp_path)[0].stat().st_size
     assert said.sound
-    assert steps[-1] == (said.bytes, said.bytes)
+    assert steps[-1] == (said.frames, said.frames)
     assert verify(tmp_path).opened == 0
     if codec != Codec.PLAIN:
         with pytest.raises(KeyMissing):

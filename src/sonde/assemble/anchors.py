@@ -7,11 +7,12 @@ are sealed with a key and chained, and whoever changes the trail cannot change t
 import asyncio
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sonde.assemble.acts import open_trail
-from sonde.assemble.log import log_ends, log_frames
+from sonde.assemble.log import LogView
 from sonde.audit import START, Link
 from sonde.clock import Clock
 from sonde.config import Settings
@@ -79,11 +80,13 @@ class Verified:
     anchors: int
 
 
-def verify_trail(directory: DataDirectory, settings: Settings | None, given: Mapping[int, bytes]) -> Verified:
-    """Check the trail of a data directory against itself, the anchors ``given``, and those in the log if there are
-    ``settings`` to find and open it. :class:`Damaged` names the first act that is not as it was written."""
+def verify_trail(
+    directory: DataDirectory, settings: Settings, given: Mapping[int, bytes], *, in_log: bool = True
+) -> Verified:
+    """Check the trail of an installation against itself, the anchors ``given``, and those in its log unless ``in_log`` is
+    false. :class:`Damaged` names the first act that is not as it was written."""
     noted: dict[int, bytes] = {}
-    if settings is not None:  # read before the trail is: no anchor runs ahead of it
+    if in_log:  # read before the trail is: no anchor runs ahead of it
         for number, found in anchors(directory, settings):
             noted.setdefault(number, found)  # what was noted first holds, whatever was noted later
     noted.update(given)
@@ -95,14 +98,11 @@ def verify_trail(directory: DataDirectory, settings: Settings | None, given: Map
 
 def anchors(directory: DataDirectory, settings: Settings) -> Iterator[Link]:
     """Those that the log holds, oldest first."""
-    try:
-        ends = log_ends(directory, settings)
-    except NotFound:  # nothing was ever started here
-        return
-    for place in log_frames(directory, settings, {partition: first for partition, (first, _) in ends.items()}):
-        for entry in place.frame.body.entries:
-            if entry.kind == EntryKind.AUDIT and entry.source == SOURCE:
-                yield _link(entry.payload)
+    with suppress(NotFound), closing(LogView(directory, settings)) as view:  # perhaps nothing was ever started here
+        for place in view.frames():
+            for entry in place.frame.body.entries:
+                if entry.kind == EntryKind.AUDIT and entry.source == SOURCE:
+                    yield _link(entry.payload)
 
 
 def _entry(head: Link) -> Entry:

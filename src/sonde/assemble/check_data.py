@@ -2,16 +2,18 @@
 the store's own inspection read everything."""
 
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from itertools import pairwise
 from typing import Final
 
 from sonde.assemble.acts import open_trail
 from sonde.assemble.certificates import server_files, shown
 from sonde.assemble.finding import Finding, Patient
-from sonde.assemble.log import log_ends, log_frames
+from sonde.assemble.log import LogView
 from sonde.assemble.places import log_path
 from sonde.clock import DAY, SystemClock
 from sonde.errors import NotFound
+from sonde.log import walk
 from sonde.log.layout import segments_in
 from sonde.log.segments import partition_path, partitions_in
 from sonde.store.checkpoint import checkpoints
@@ -22,16 +24,11 @@ _SOON_DAYS: Final = 30
 
 def key(patient: Patient) -> Iterator[Finding]:
     """Whether the newest frame of each partition can be opened with the keys that are here."""
-    try:
-        ends = log_ends(patient.directory, patient.settings)
-    except NotFound:
-        ends = {}
-    if not any(end > first for first, end in ends.values()):
-        yield Finding("key", "ok", "nothing is sealed yet")
-        return
-    newest = {partition: max(first, end - 1) for partition, (first, end) in ends.items()}
-    opened = sum(1 for _ in log_frames(patient.directory, patient.settings, newest))
-    yield Finding("key", "ok", f"the newest frames can be opened ({opened})")
+    opened = 0
+    with suppress(NotFound), closing(LogView(patient.directory, patient.settings)) as view:
+        newest = {partition: max(first, end - 1) for partition, (first, end) in view.ends().items() if end > first}
+        opened = sum(1 for _ in view.frames(newest)) if newest else 0
+    yield Finding("key", "ok", f"the newest frames can be opened ({opened})" if opened else "nothing is sealed yet")
 
 
 def certificates(patient: Patient) -> Iterator[Finding]:
@@ -68,7 +65,7 @@ def log(patient: Patient) -> Iterator[Finding]:
         if torn:
             text = f"{len(torn)} torn ends were cut off after crashes: nobody had a receipt for them"
             yield Finding("log", "warning", text, f"Delete them when you do not need to look: {folder}/*.torn-*")
-    ends = log_ends(patient.directory, patient.settings) if count else {}
+    ends = walk.ends(path) if count else {}
     frames = sum(end - first for first, end in ends.values())
     yield Finding(
         "log",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sonde.assemble.acts import note_local
 from sonde.assemble.extras import load
-from sonde.assemble.log import opening_ring
+from sonde.assemble.keys import opening_ring
 from sonde.assemble.log_copy import Copied, Progress, copy_log
 from sonde.config import Settings
 from sonde.config.address import checked_log

@@ -13,7 +13,7 @@ from sonde.assemble.places import log_path
 from sonde.codec import Codec, unwrap
 from sonde.config import Loaded, Settings, key_command, master_keys
 from sonde.directory import DataDirectory
-from sonde.errors import Damaged, Hold
+from sonde.errors import Damaged, Hold, KeyMissing
 from sonde.frame import read_header
 from sonde.keyring import KeyRing, name_of
 from sonde.ports import Log
@@ -34,6 +34,18 @@ def log_ring(directory: DataDirectory, settings: Settings) -> KeyRing:
             hint="Give all the same: [log] encryption_key, or SONDE_LOG_ENCRYPTION_KEY_FILE; sonde init writes a fresh one",
         )
     return open_ring(directory.keys, given)
+
+
+def has_keys(directory: DataDirectory, settings: Settings) -> bool:
+    """Whether there are keys for the log, in the settings or in their file."""
+    return bool(settings.log.encryption_key.get_secret_value()) or directory.keys.exists()
+
+
+def opening_ring(directory: DataDirectory, settings: Settings) -> KeyRing:
+    """The keys that open the log. :class:`KeyMissing` if there are none: none is drawn."""
+    if not has_keys(directory, settings):
+        raise KeyMissing(str(directory.keys))
+    return log_ring(directory, settings)
 
 
 def again(loaded: Loaded) -> Settings:

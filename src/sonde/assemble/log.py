@@ -1,7 +1,6 @@
 """Looking through a log: verify, tail, export. The server may go on writing it."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,21 +11,21 @@ import pyarrow.parquet
 from sonde.api.columns import json_texts, objects, raw_texts, value_texts
 from sonde.api.export import csv_bytes
 from sonde.assemble import extras
-from sonde.assemble.keys import log_ring
+from sonde.assemble.intake import events_of
+from sonde.assemble.keys import has_keys, log_ring
 from sonde.assemble.places import log_path
 from sonde.config import Settings
 from sonde.directory import DataDirectory
 from sonde.entry import EntryKind
-from sonde.errors import Invalid, KeyMissing, Problem
+from sonde.errors import Damaged, Invalid, KeyMissing, Problem
 from sonde.frame import Frame
-from sonde.keyring import KeyRing
-from sonde.log import walk
-from sonde.log.check import check
-from sonde.log.walk import Progress, Verification
+from sonde.log.check import FROM_THE_FIRST, Progress, Verification, Where, check, frames, in_partition, unit_of
+from sonde.log.walk import WalkedLog, verify
 from sonde.moment import format_time
+from sonde.ports import Log
 from sonde.reading import SCHEMA
 
-__all__ = ["FORMS", "Export", "Place", "Verification", "lines", "log_ends", "log_frames", "table", "verify_log"]
+__all__ = ["FORMS", "Export", "LogView", "Place", "Verification", "lines", "table", "unit_of"]
 
 FORMS: Final = ("jsonl", "csv", "parquet")
 _PLACE: Final = pa.schema([("partition", pa.int32()), ("offset", pa.int64()), ("source", pa.string())])
@@ -44,31 +43,57 @@ class Place:
     frame: Frame
 
 
-def opening_ring(directory: DataDirectory, settings: Settings) -> KeyRing:
-    """The keys that open the log. :class:`KeyMissing` if there are none."""
-    if not _has_keys(directory, settings):
-        raise KeyMissing(str(directory.keys))
-    return log_ring(directory, settings)
+class LogView:
+    """A log that is looked at and not changed, in files or in Kafka; ``close`` it. :class:`NotFound` if there is none.
 
+    Without keys it can be verified, so far as that goes; whatever has to be opened is :class:`KeyMissing`.
+    """
 
-def verify_log(directory: DataDirectory, settings: Settings, progress: Progress | None) -> Verification:
-    """Every frame checked; opened too if the keys are here."""
-    ring = log_ring(directory, settings) if _has_keys(directory, settings) else None
-    if settings.topic is not None:
-        with closing(extras.load("sonde.assemble.brokers").open_log(settings)) as topic:
-            return check(topic, ring, progress)
-    return walk.verify(log_path(directory, settings), ring, progress)
+    def __init__(self, directory: DataDirectory, settings: Settings) -> None:
+        self._directory, self._settings = directory, settings
+        self._ring = log_ring(directory, settings) if has_keys(directory, settings) else None
+        self._log: Log
+        if settings.topic is not None:
+            self._log = extras.load("sonde.assemble.brokers").open_log(settings, make_it=False)
+            self._where: Where = in_partition
+        else:
+            walked = WalkedLog(log_path(directory, settings))
+            self._log, self._where = walked, walked.place
 
+    def verify(self, progress: Progress | None) -> Verification:
+        """Every frame checked; opened too if the keys are here."""
+        if self._settings.topic is not None:
+            return check(self._log, self._ring, progress)
+        return verify(log_path(self._directory, self._settings), self._ring, progress)
 
-def log_ends(directory: DataDirectory, settings: Settings) -> Mapping[int, tuple[int, int]]:
-    """For each partition, the first offset that is kept and the one after the last."""
-    return walk.ends(log_path(directory, settings))
+    def ends(self) -> Mapping[int, tuple[int, int]]:
+        """For each partition, the first offset that is kept and the one after the last."""
+        return self._log.ends()
 
+    def frames(
+        self,
+        start: Mapping[int, int] = FROM_THE_FIRST,
+        *,
+        damaged: Callable[[Damaged], None] | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Place]:
+        """The frames from ``start`` on, opened, partition by partition, with what other programs wrote. Damage is raised, or
+        told to ``damaged`` and passed over."""
+        if self._ring is None:
+            raise KeyMissing(str(self._directory.keys))
+        found = frames(
+            self._log,
+            self._ring,
+            start,
+            where=self._where,
+            damaged=damaged,
+            events=events_of(self._settings),
+            progress=progress,
+        )
+        return (Place(*each) for each in found)
 
-def log_frames(directory: DataDirectory, settings: Settings, start: Mapping[int, int]) -> Iterator[Place]:
-    """The frames from ``start`` on, opened, partition by partition. :class:`Damaged` where the log is damaged."""
-    found = walk.frames(log_path(directory, settings), opening_ring(directory, settings), start)
-    return (Place(*each) for each in found)
+    def close(self) -> None:
+        self._log.close()
 
 
 def lines(place: Place) -> list[bytes]:
@@ -129,10 +154,6 @@ class Export:
             self._out.write(csv_bytes(EXPORTED.empty_table()))
 
 
-def _has_keys(directory: DataDirectory, settings: Settings) -> bool:
-    return bool(settings.log.encryption_key.get_secret_value()) or directory.keys.exists()
-
-
 def _table(place: Place, columns: pa.RecordBatch, source: str) -> pa.Table:
     rows = columns.num_rows
     where = [
@@ -147,6 +168,7 @@ def _table(place: Place, columns: pa.RecordBatch, source: str) -> pa.Table:
 def _reading_lines(rows: pa.Table) -> list[bytes]:
     texts = objects(
         {
+            "partition": json_texts(rows["partition"]),
             "offset": json_texts(rows["offset"]),
             "source": json_texts(rows["source"]),
             "device": json_texts(rows["device"]),
@@ -165,6 +187,7 @@ def _reading_lines(rows: pa.Table) -> list[bytes]:
 
 def _other(place: Place, kind: int, source: str, payload: Any) -> dict[str, Any]:
     return {
+        "partition": place.partition,
         "offset": place.offset,
         "source": source,
         "kind": EntryKind(kind).name.lower(),

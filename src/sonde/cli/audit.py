@@ -10,10 +10,9 @@ from sonde.assemble.acts import open_trail
 from sonde.assemble.anchors import verify_trail
 from sonde.audit import described, find
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
-from sonde.cli.settings import load_settings, place_of
+from sonde.cli.settings import installation, place_of
 from sonde.cli.tables import print_json, print_table
 from sonde.cli.terminal import done
-from sonde.directory import DataDirectory
 from sonde.errors import Invalid, Problem
 
 app = typer.Typer(
@@ -63,8 +62,8 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check that no act was changed, taken out or put in; exit 1 if one was. The server may be running."""
-    settings = None if no_log else load_settings(config, data, set_).settled()
-    found = verify_trail(DataDirectory.open(data), settings, dict(map(_anchor, anchor or ())))
+    directory, settings = installation(data, config, set_)
+    found = verify_trail(directory, settings, dict(map(_anchor, anchor or ())), in_log=not no_log)
     if json:
         print_json(asdict(found))
         return

@@ -3,9 +3,10 @@
 import sys
 import time
 from collections import deque
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from enum import StrEnum
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -13,16 +14,17 @@ import typer
 
 from sonde.assemble.copying_out import copy_out
 from sonde.assemble.key_source import SOURCES, keys_from
+from sonde.assemble.keys import opening_ring
 from sonde.assemble.line_import import import_lines
-from sonde.assemble.log import Export, Verification, lines, log_ends, log_frames, opening_ring, verify_log
+from sonde.assemble.log import Export, LogView, Verification, lines, unit_of
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
 from sonde.cli.progress import progress_bar
-from sonde.cli.settings import load_settings
+from sonde.cli.settings import installation, load_settings
 from sonde.cli.tables import print_json
 from sonde.cli.terminal import done, warn
-from sonde.config import Settings
+from sonde.clock import Micros
 from sonde.directory import DataDirectory
-from sonde.errors import Conflict
+from sonde.errors import Conflict, Damaged
 
 app = typer.Typer(help="The log itself.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -39,9 +41,8 @@ class Form(StrEnum):
 @app.command()
 def verify(data: Data = DEFAULT_DATA, config: Config = None, set_: Sets = None, json: Json = False) -> None:
     """Walk every frame and check it; exit 1 if anything is damaged or missing. The server may be running."""
-    settings = load_settings(config, data, set_).settled()
-    with progress_bar("verifying") as report:
-        found = verify_log(DataDirectory.open(data), settings, report)
+    with closing(LogView(*installation(data, config, set_))) as view, progress_bar("verifying") as report:
+        found = view.verify(report)
     if json:
         print_json({**asdict(found), "sound": found.sound})
     else:
@@ -59,13 +60,13 @@ def tail(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
 ) -> None:
     """Print the newest readings and other entries, decrypted, as JSON lines."""
-    directory, settings = DataDirectory.open(data), load_settings(config, data, set_).settled()
-    start = _print_last(directory, settings, number)
-    while follow:
-        for place in log_frames(directory, settings, start):
-            _write(lines(place))
-            start[place.partition] = place.offset + 1
-        time.sleep(_FOLLOW_SECONDS)
+    with closing(LogView(*installation(data, config, set_))) as view:
+        start = _print_last(view, number)
+        while follow:
+            for place in view.frames(start, damaged=_tell):
+                _write(lines(place))
+                start[place.partition] = place.offset + 1
+            time.sleep(_FOLLOW_SECONDS)
 
 
 @app.command()
@@ -78,22 +79,27 @@ def export(
         Form | None, typer.Option("--format", help="Else what the name of FILE says, else jsonl.")
     ] = None,
 ) -> None:
-    """Write all that the log holds, as it came: JSON lines with every entry, or the readings as CSV or Parquet."""
-    directory, settings = DataDirectory.open(data), load_settings(config, data, set_).settled()
+    """Write all that the log holds, as it came: JSON lines with every entry, or the readings as CSV or Parquet.
+
+    What cannot be read is left out and said, and the exit code is 1.
+    """
     form = format_ or (Form.JSONL if file is None else _form_of(file))
-    ends = log_ends(directory, settings)
-    total = sum(end - first for first, end in ends.values())
-    try:
-        out = nullcontext(sys.stdout.buffer) if file is None else file.open("xb")
-    except FileExistsError:
-        raise Conflict(f"{file} is there already, and nothing is overwritten", hint="Name another file") from None
-    with out as target, progress_bar("exporting", counts="frames") as report:
-        writer = Export(target, form)
-        for count, place in enumerate(log_frames(directory, settings, {p: first for p, (first, _) in ends.items()}), 1):
-            writer.write(place)
-            report(count, max(total, count))
-        writer.close()
+    unread: list[Damaged] = []
+    with closing(LogView(*installation(data, config, set_))) as view:
+        try:
+            out = nullcontext(sys.stdout.buffer) if file is None else file.open("xb")
+        except FileExistsError:
+            raise Conflict(f"{file} is there already, and nothing is overwritten", hint="Name another file") from None
+        with out as target, progress_bar("exporting", counts="frames") as report:
+            writer = Export(target, form)
+            for place in view.frames(damaged=unread.append, progress=report):
+                writer.write(place)
+            writer.close()
+    for damage in unread:
+        _tell(damage)
     done(f"exported {writer.readings:,} readings{f' to {file}' if file else ''}")
+    if unread:
+        raise typer.Exit(1)
 
 
 @app.command("import")
@@ -116,7 +122,7 @@ def import_(
     Done twice, nothing is stored twice; what was interrupted goes on. Lines that cannot be taken are printed with their
     numbers, and the exit code is 1.
     """
-    directory, settings = DataDirectory.open(data), load_settings(config, data, set_).settled()
+    directory, settings = installation(data, config, set_)
     found = [keys_from(source) for source in key or ()]
     keys = {name: each for keys in found for name, each in keys.items()} or opening_ring(directory, settings).keys
     with progress_bar("importing") as report:
@@ -171,25 +177,31 @@ def _form_of(file: Path) -> Form:
     return {".csv": Form.CSV, ".parquet": Form.PARQUET}.get(file.suffix.lower(), Form.JSONL)
 
 
-def _print_last(directory: DataDirectory, settings: Settings, number: int) -> dict[int, int]:
-    """Print the last lines; where reading can go on."""
-    ends = log_ends(directory, settings)
+def _print_last(view: LogView, number: int) -> dict[int, int]:
+    """Print the last lines, of all partitions in the order in which they came; where reading can go on."""
+    ends = view.ends()
     after = {partition: end for partition, (_, end) in ends.items()}
     look = _FIRST_LOOK
     while number:
         start = {partition: max(first, end - look) for partition, (first, end) in ends.items()}
-        last: deque[bytes] = deque(maxlen=number)
-        for place in log_frames(directory, settings, start):
-            last.extend(lines(place))
+        last: dict[int, deque[tuple[Micros, bytes]]] = {partition: deque(maxlen=number) for partition in ends}
+        for place in view.frames(start, damaged=_tell):
+            came = place.frame.header.log_time
+            last[place.partition].extend((came, line) for line in lines(place))
             after[place.partition] = place.offset + 1
-        if len(last) == number or all(start[p] == first for p, (first, _) in ends.items()):
-            _write(last)
+        if all(len(last[p]) == number or start[p] == first for p, (first, _) in ends.items()):
+            merged = sorted((line for some in last.values() for line in some), key=itemgetter(0))
+            _write([line for _, line in merged[-number:]])
             break
         look *= 8
     return after
 
 
-def _write(some: deque[bytes] | list[bytes]) -> None:
+def _tell(damage: Damaged) -> None:
+    warn(f"left out: {damage.message}")
+
+
+def _write(some: list[bytes]) -> None:
     sys.stdout.buffer.write(b"".join(some))
     sys.stdout.buffer.flush()
 
@@ -202,20 +214,17 @@ def _print(found: Verification) -> None:
         if not found.opened
         else f"{found.opened:,} opened, {found.retired:,} of keys that were retired"
     )
-    typer.echo(f"segments  {found.segments:,}")
-    typer.echo(f"frames    {found.frames:,} ({opened})")
-    typer.echo(f"readings  {found.readings:,}")
-    typer.echo(f"bytes     {found.bytes:,}")
+    typer.echo(f"segments   {found.segments:,}" if found.segments else f"partitions {found.partitions:,}")
+    typer.echo(f"frames     {found.frames:,} ({opened})")
+    typer.echo(f"readings   {found.readings:,}")
+    typer.echo(f"bytes      {found.bytes:,}")
+    if found.events:
+        typer.echo(f"events     {found.events:,} records that other programs wrote")
     for file, place, size in found.torn:
         warn(f"torn tail: {size:,} bytes in {file} at byte {place}; nobody had a receipt for them")
     for file, place, what in found.damage:
-        typer.echo(f"damaged   {file} at {_unit(file)} {place}: {what}")
+        typer.echo(f"damaged    {file} at {unit_of(file)} {place}: {what}")
     for file, place, what in found.breaks:
-        typer.echo(f"broken    {file} at {_unit(file)} {place}: {what}")
+        typer.echo(f"broken     {file} at {unit_of(file)} {place}: {what}")
     if found.sound:
         done("the log is sound")
-
-
-def _unit(file: str) -> str:
-    """What a place counts: in a file bytes, in a partition of a topic frames."""
-    return "offset" if file.startswith("partition ") else "byte"

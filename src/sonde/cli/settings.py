@@ -42,3 +42,12 @@ def place_of(data: Path, config: Path | None = None, options: Sequence[str] | No
     if settings is not None and settings.database is not None:
         return Place(DataDirectory(data), settings)
     return Place(DataDirectory.open(data), None)
+
+
+def installation(
+    data: Path, config: Path | None = None, options: Sequence[str] | None = None
+) -> tuple[DataDirectory, Settings]:
+    """The data directory of a command, and what it runs with. The directory has to be there, unless log and store are
+    elsewhere."""
+    settings = load_settings(config, data, options).settled()
+    return DataDirectory(data) if settings.topic is not None else DataDirectory.open(data), settings

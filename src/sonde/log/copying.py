@@ -76,7 +76,7 @@ def look_at(file: Path, piece: Piece, lineage: Lineage) -> Copied:
     )
     try:
         damage += [f"{piece.path} at byte {place}: {what}" for other, place, what in look.damage if other == file]
-        for record in look.frames(look.first):
+        for record in look.frames():
             if isinstance(record, Damaged):
                 damage.append(f"{piece.path} at byte {record.offset}: {record.message}")
         for header in look.headers():

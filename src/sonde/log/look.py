@@ -2,7 +2,7 @@
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +52,11 @@ class Look:
         end = self.first + self._reader.frames
         return end if self._following is None else min(end, self._following)
 
+    @property
+    def reach(self) -> int:
+        """The offset after all that this segment should have: what is asked beyond it is in another one."""
+        return self.next if self._following is None else self._following
+
     def place(self, offset: int) -> int:
         """The byte at which a frame starts."""
         return self._reader.positions[offset - self.first]
@@ -66,21 +71,28 @@ class Look:
             except (Damaged, NewerFormat) as error:
                 yield error
 
-    def frames(self, offset: int) -> Iterator[Record | Damaged]:
-        """Every frame from ``offset`` on, or what is wrong in its place."""
-        while offset < self.next:
+    def read(self, offset: int, limit_bytes: int) -> Sequence[Record]:
+        """Frames from ``offset`` on, at least one if there is one; :class:`Damaged` where they are not what was written."""
+        if offset < self.next:
+            return self._reader.read(offset, self.next, limit_bytes)
+        if offset < self.reach:
+            what = f"the frames {self.next} to {self.reach - 1} are missing"
+            end = self._reader.positions[-1]
+            raise Damaged(what, file=str(self.path), offset=end, next_offset=self.reach)
+        return ()
+
+    def frames(self) -> Iterator[Record | Damaged]:
+        """Every frame, or what is wrong in its place."""
+        offset = self.first
+        while offset < self.reach:
             try:
-                records = self._reader.read(offset, self.next, _STEP_BYTES)
+                records = self.read(offset, _STEP_BYTES)
             except Damaged as damage:
                 yield damage
-                offset = damage.next_offset or self.next
+                offset = damage.next_offset or self.reach
             else:
                 yield from records
                 offset += len(records)
-        if self._following is not None and self.next < self._following:
-            what = f"the frames {self.next} to {self._following - 1} are missing"
-            end = self._reader.positions[-1]
-            yield Damaged(what, file=str(self.path), offset=end, next_offset=self._following)
 
     def _check_header(self, handle: int, header: SegmentHeader) -> None:
         try:

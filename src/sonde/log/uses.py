@@ -7,7 +7,8 @@ from sonde.clock import Micros
 from sonde.codec import Codec
 from sonde.errors import Damaged, NewerFormat
 from sonde.frame import Header
-from sonde.log.walk import Progress, headers, segment_bytes
+from sonde.log.check import Progress
+from sonde.log.walk import headers, segment_bytes
 
 
 @dataclass(slots=True)

@@ -1,141 +1,134 @@
-"""Going through a log that another program may be writing: verify it, or read all its frames."""
+"""A log in files as it stands, read without its lock while another program may be writing it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Final
 
-from sonde.errors import Damaged, Invalid, KeyRetired, NewerFormat, NotFound, Problem
-from sonde.frame import Frame, Header, Opener, read_header
+from sonde.errors import Damaged, Hold, NewerFormat, NotFound
+from sonde.frame import Frame, Header
 from sonde.keyring import Keys
+from sonde.log import check
 from sonde.log.chain import Chain
+from sonde.log.check import FROM_THE_FIRST, Progress, Verification
 from sonde.log.layout import SegmentHeader, segments_in
 from sonde.log.lineage import Lineage, read_lineage
 from sonde.log.look import Look
 from sonde.log.segments import id_is_whole, partition_path, partitions_in, read_id
-
-_FROM_THE_FIRST: Final[Mapping[int, int]] = MappingProxyType({})
-
-Progress = Callable[[int, int], None]
-"""Called now and then with the bytes done and the bytes in all."""
+from sonde.ports import Record
 
 
-@dataclass(slots=True)
-class Verification:
-    """What was found. ``torn`` are ``(file, byte, bytes)`` that a crash left after the last whole frame; ``damage`` is
-    ``(file, byte, what)``; ``breaks``, of the same form, are places where frames were removed, moved or put in. ``opened``
-    counts the frames whose seal was opened too: none without a key ring. ``retired`` counts those whose key was given up."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of a segment besides its frames: ``torn`` bytes at its end (place and number), and ``damage``."""
 
-    segments: int = 0
-    frames: int = 0
-    readings: int = 0
-    bytes: int = 0
-    opened: int = 0
-    retired: int = 0
-    torn: list[tuple[str, int, int]] = field(default_factory=list)
-    damage: list[tuple[str, int, str]] = field(default_factory=list)
-    breaks: list[tuple[str, int, str]] = field(default_factory=list)
+    path: Path
+    size: int
+    torn: tuple[int, int] | None
+    damage: Sequence[tuple[Path, int, str]]
 
-    @property
-    def sound(self) -> bool:
-        """Whether all is there. A torn tail is no damage: nobody had a receipt for it."""
-        return not self.damage and not self.breaks
+
+class WalkedLog:
+    """The port ``Log`` for whoever only reads: nothing is changed, and nothing waits. :class:`NotFound` if there is no log at
+    ``path``, :class:`Damaged` if not even its id can be read.
+
+    For one thread. ``seen`` are the segments that were looked at, by partition and first offset.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lineage = _lineage(path)
+        self._looks: dict[int, Look] = {}  # by partition, the one that is read
+        self.id = self._lineage.id
+        self.seen: dict[tuple[int, int], Seen] = {}
+
+    def append(self, partition: int, frames: Sequence[bytes]) -> int:
+        """Refused."""
+        raise Hold(f"the log at {self._path} is only looked at")
+
+    def read(self, partition: int, offset: int, limit_bytes: int, wait: float = 0.0) -> Sequence[Record]:
+        """See :meth:`sonde.ports.Log.read`; it does not wait."""
+        return self._look(partition, offset).read(offset, limit_bytes)
+
+    def ends(self) -> Mapping[int, tuple[int, int]]:
+        """See :meth:`sonde.ports.Log.ends`; up to the last whole frame."""
+        found: dict[int, tuple[int, int]] = {}
+        for number in partitions_in(self._path):
+            files = segments_in(partition_path(self._path, number))
+            if files:
+                found[number] = files[0][0], self._opened(number, files, len(files) - 1).next
+        return found
+
+    def cut(self, partition: int, below: int) -> None:
+        """Refused."""
+        raise Hold(f"the log at {self._path} is only looked at")
+
+    def close(self) -> None:
+        for look in self._looks.values():
+            look.close()
+        self._looks.clear()
+
+    def place(self, partition: int, offset: int) -> tuple[str, int]:
+        """The file and byte of a frame that was just read."""
+        look = self._looks[partition]
+        return str(look.path), look.place(offset)
+
+    def _look(self, partition: int, offset: int) -> Look:
+        """The look at the segment with ``offset``, or at the last one."""
+        held = self._looks.get(partition)
+        if held is not None and held.first <= offset < held.reach:
+            return held
+        files = segments_in(partition_path(self._path, partition))
+        before = [i for i, (first, _) in enumerate(files) if first <= offset]
+        if not before:
+            raise NotFound(f"offset {offset} of partition {partition} is not kept any more")
+        return self._opened(partition, files, before[-1])
+
+    def _opened(self, partition: int, files: list[tuple[int, Path]], i: int) -> Look:
+        first, file = files[i]
+        following = files[i + 1][0] if i + 1 < len(files) else None
+        try:
+            look = Look(file, SegmentHeader(self._lineage.log_of(partition, first), partition, first), following)
+        except FileNotFoundError:
+            raise NotFound(f"{file} was cut meanwhile") from None
+        if (held := self._looks.pop(partition, None)) is not None:
+            held.close()
+        self._looks[partition] = look
+        self.seen[partition, first] = Seen(look.path, look.size, look.torn, look.damage)
+        return look
 
 
 def verify(path: Path, ring: Keys | None = None, progress: Progress | None = None) -> Verification:
     """Read every frame of the log at ``path`` and check all that can be checked. Changes nothing and needs no lock.
     :class:`NotFound` if there is no log, :class:`Damaged` if not even its id can be read, :class:`KeyMissing`."""
-    found = Verification()
-    opener = Opener(ring) if ring is not None else None
-    lineage = _lineage(path)
+    with closing(WalkedLog(path)) as log:
+        found = check.check(log, ring, progress, where=log.place, chain=lambda cut: Chain(cut=cut))
+        seen = list(log.seen.values())
     if not id_is_whole(path):
-        found.damage.append((str(path / "id"), 0, "the id does not match its checksum"))
-    segments = list(_segments(path))
-    total = segment_bytes(path)
-    for number in partitions_in(path):
-        files = [(first, file) for n, first, file in segments if n == number]
-        chain = Chain(cut=bool(files) and files[0][0] > 0)
-        for look in _looks(lineage, number, files):
-            _verify_segment(look, found, chain, opener)
-            found.segments += 1
-            found.bytes += look.size
-            if progress is not None:
-                progress(min(found.bytes, total), total)
+        found.damage.insert(0, (str(path / "id"), 0, "the id does not match its checksum"))
+    found.damage += [(str(file), place, what) for one in seen for file, place, what in one.damage]
+    found.torn += [(str(one.path), *one.torn) for one in seen if one.torn is not None]
+    found.segments = len(seen)
+    found.bytes = sum(one.size for one in seen)
     return found
-
-
-def _verify_segment(look: Look, found: Verification, chain: Chain, opener: Opener | None) -> None:
-    found.damage += [(str(file), place, what) for file, place, what in look.damage]
-    if look.torn is not None:
-        found.torn.append((str(look.path), *look.torn))
-    for record in look.frames(look.first):
-        if isinstance(record, Damaged):
-            found.damage.append((record.file, record.offset, record.message))
-            chain.lose()
-            continue
-        place = look.place(record.offset)
-        found.frames += 1
-        try:
-            header = read_header(record.frame, file=str(look.path), offset=place)
-            found.readings += header.readings
-            wrong = chain.follow(header, record.frame)
-            if wrong is not None:
-                found.breaks.append((str(look.path), place, wrong))
-            if opener is not None:
-                _agree(opener.open(record.frame, file=str(look.path), offset=place))
-                found.opened += 1
-        except KeyRetired:
-            found.retired += 1
-        except (Damaged, Invalid, NewerFormat) as error:
-            found.damage.append((str(look.path), place, error.message))
-
-
-def _agree(frame: Frame) -> None:
-    """:class:`Invalid` unless the header counts what the body holds."""
-    if frame.header.readings != frame.body.readings or frame.header.entries != len(frame.body.entries):
-        raise Invalid(Problem(None, "frame", "its header counts other entries or readings than it holds"))
 
 
 def frames(
     path: Path,
     ring: Keys,
-    start: Mapping[int, int] = _FROM_THE_FIRST,
+    start: Mapping[int, int] = FROM_THE_FIRST,
     *,
     damaged: Callable[[Damaged], None] | None = None,
 ) -> Iterator[tuple[int, int, Frame]]:
-    """``(partition, offset, frame)`` for every frame of the log at ``path``, partition by partition, from offset
-    ``start[partition]`` on, up to what is whole now. Needs no lock. Frames of keys that were retired are left out.
-
-    Damage is raised, or if ``damaged`` is given it is called and reading goes on after it. :class:`NotFound` if there is no
-    log, :class:`KeyMissing`, :class:`NewerFormat`.
-    """
-    opener = Opener(ring)
-    lineage = _lineage(path)
-    for number in partitions_in(path):
-        begin = start.get(number, 0)
-        files = segments_in(partition_path(path, number))
-        for look in _looks(lineage, number, files, begin):
-            for record in look.frames(max(begin, look.first)):
-                try:
-                    if isinstance(record, Damaged):
-                        raise record
-                    place = look.place(record.offset)
-                    frame = opener.open(record.frame, file=str(look.path), offset=place)
-                except KeyRetired:
-                    continue
-                except (Damaged, Invalid) as error:
-                    if damaged is None:
-                        raise
-                    damaged(error if isinstance(error, Damaged) else _poison(error, look, record.offset))
-                    continue
-                yield number, record.offset, frame
+    """:func:`sonde.log.check.frames` of the log at ``path``. :class:`NotFound` if there is none."""
+    with closing(WalkedLog(path)) as log:
+        yield from check.frames(log, ring, start, where=log.place, damaged=damaged)
 
 
-def _poison(error: Invalid, look: Look, offset: int) -> Damaged:
-    """What was sealed is no body of a frame."""
-    return Damaged(error.message, file=str(look.path), offset=look.place(offset))
+def ends(path: Path) -> Mapping[int, tuple[int, int]]:
+    """For each partition of the log at ``path``, the first offset that is kept and the one after the last whole frame."""
+    with closing(WalkedLog(path)) as log:
+        return log.ends()
 
 
 def headers(path: Path) -> Iterator[tuple[int, Iterator[Header | Damaged | NewerFormat]]]:
@@ -149,17 +142,6 @@ def headers(path: Path) -> Iterator[tuple[int, Iterator[Header | Damaged | Newer
 def segment_bytes(path: Path) -> int:
     """How large all segments of the log at ``path`` are together."""
     return sum(_size(file) for *_, file in _segments(path))
-
-
-def ends(path: Path) -> Mapping[int, tuple[int, int]]:
-    """For each partition of the log at ``path``, the first offset that is kept and the one after the last whole frame."""
-    lineage = _lineage(path)
-    found: dict[int, tuple[int, int]] = {}
-    for number in partitions_in(path):
-        files = segments_in(partition_path(path, number))
-        for look in _looks(lineage, number, files[-1:]):
-            found[number] = files[0][0], look.next
-    return found
 
 
 def log_id(path: Path) -> str:
@@ -189,12 +171,10 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _looks(lineage: Lineage, partition: int, files: list[tuple[int, Path]], begin: int = 0) -> Iterator[Look]:
-    """A look at one segment after the other that reaches beyond ``begin``; those cut in the meantime are left out."""
+def _looks(lineage: Lineage, partition: int, files: list[tuple[int, Path]]) -> Iterator[Look]:
+    """A look at one segment after the other; those cut in the meantime are left out."""
     for i, (first, file) in enumerate(files):
         following = files[i + 1][0] if i + 1 < len(files) else None
-        if following is not None and following <= begin:
-            continue
         try:
             look = Look(file, SegmentHeader(lineage.log_of(partition, first), partition, first), following)
         except FileNotFoundError:

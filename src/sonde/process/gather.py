@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from sonde.clock import Clock
-from sonde.codec import Codec
 from sonde.entry import Body, EntryKind
 from sonde.errors import Damaged, Invalid, KeyRetired, NewerFormat, Reject, SondeError
-from sonde.frame import MAGIC, NO_TAG, Header, Opener, read_header
+from sonde.frame import MAGIC, Header, Opener, read_header, unsealed
 from sonde.ports import Log, ReadEvents, Record
 
 READ_BYTES: Final = 4 << 20  # of sealed frames a read, about 400,000 readings
@@ -166,7 +165,8 @@ class Gatherer:
             body = events(record.frame, record.time)
         except Reject as error:
             return self._unread(record, "poison", f"neither a frame nor events: {error}")
-        return Opened(record.offset, _header_of(record, body), body)
+        frame = unsealed(body, record.time, len(record.frame))
+        return Opened(record.offset, frame.header, frame.body)
 
     def _unread(self, record: Record, reason: str, why: str) -> Unread:
         header = _header(record)
@@ -198,23 +198,6 @@ class Gatherer:
             self._proved.append(header.session)
             return True
         return False
-
-
-def _header_of(record: Record, body: Body) -> Header:
-    """What a header would say of events that were never sealed."""
-    return Header(
-        codec=Codec.PLAIN,
-        entries=len(body.entries),
-        readings=body.readings,
-        log_time=record.time,
-        number=0,
-        session=b"",
-        previous=NO_TAG,
-        key="",
-        wrapped=b"",
-        length=len(record.frame),
-        checksum=0,
-    )
 
 
 def _header(record: Record) -> Header | None:
