@@ -166,7 +166,9 @@ def fill(store: Store) -> None:
             LedgerLine("node-1", Lane.LIVE, declared=1_100, stored=1_080, refused=5, set_aside=3, lost=10),
         ],
         marks=[Mark(0, 3, 0, "node-1", Lane.LIVE, "e1", "lost", 8, 9, 10, NOW - MINUTE, "the outbox was full")],
-        definitions=[Definition("profile", PROFILE.device, msgspec.to_builtins(PROFILE), NOW - MINUTE)],
+        definitions=[
+            Definition("profile", PROFILE.device, msgspec.to_builtins(PROFILE), NOW - MINUTE, source="node-1")
+        ],
     )
     store.commit(changes)
 

@@ -62,8 +62,9 @@ class Series(NamedTuple):
 class Stream(msgspec.Struct, frozen=True):
     """How far one lane of one epoch of a node has come.
 
-    ``holes`` are seqs that have not come: first, last, readings; ``before`` says for each hole how many readings the
-    stream has before it, so that a hole can be filled from the middle without losing count.
+    ``holes`` are seqs that have not come: first, last, readings and, where it is known, when the first reading after them
+    was measured; ``before`` says for each hole how many readings the stream has before it, so that a hole can be filled
+    from the middle without losing count.
     """
 
     source: str
@@ -71,7 +72,7 @@ class Stream(msgspec.Struct, frozen=True):
     lane: int
     seq: int
     count: int
-    holes: tuple[tuple[int, int, int], ...] = ()
+    holes: tuple[tuple[int, ...], ...] = ()
     before: tuple[int, ...] = ()
 
 

@@ -251,9 +251,13 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """What is missing, declared lost or set aside: ``source, lane, epoch, reason`` (missing | lost | set_aside), ``first_seq,
-    last_seq, readings, noticed`` (log time), ``detail``."""
+    """What is missing, lost, set aside or let go of: ``source, lane, epoch, reason`` (missing | lost | set_aside | expired |
+    purged), ``first_seq, last_seq, readings, noticed`` (log time; null for what is missing), ``before`` (they were measured
+    before this moment; null if that is not known), ``detail``. ``device``: only of the node that declared it; ``since``: only
+    what may have been measured from then on."""
 
+    device: str | None = None
+    since: Micros | None = None
     limit: int = 1000
 
 

@@ -19,6 +19,7 @@ from tests.api_world import (
     CO2,
     LOG,
     ODD,
+    PROFILE,
     READINGS_A_SERIES,
     ROOMS,
     StoppedClock,
@@ -237,6 +238,15 @@ def test_gaps_say_where_when_and_why(api: httpx.Client) -> None:
     gap = next(g for g in get(api, "/gaps") if g["reason"] == "lost")
     assert (gap["source"], gap["lane"], gap["first_seq"], gap["readings"]) == ("node-1", "live", 8, 10)
     assert (gap["noticed"], gap["detail"]) == ("2025-12-31T23:59:00.000000Z", "the outbox was full")
+    assert gap["before"] == gap["noticed"]
+
+
+def test_gaps_of_the_node_of_a_device_from_a_moment_on(api: httpx.Client) -> None:
+    mine = [g for g in get(api, "/gaps") if g["source"] == "node-1"]
+    assert get(api, f"/gaps?device_id={PROFILE.device}&since=2025-12-31T23:00:00Z") == mine
+    assert get(api, f"/gaps?device_id={PROFILE.device}&since=2026-01-01T00:00:00Z") == []
+    assert get(api, "/gaps?device_id=nobody") == []
+    assert api.get("/gaps", params={"since": "yesterday"}).status_code == 422
 
 
 def test_sql(api: httpx.Client) -> None:

@@ -77,7 +77,7 @@ def test_a_retried_batch_fills_its_hole_and_is_not_taken_for_a_duplicate() -> No
         world.batch(seq, rows, count)
     world.catch_up()
     stream = world.store.streams["node", "epoch", Lane.LIVE]
-    assert stream.holes == ((2, 2, 7),)
+    assert stream.holes == ((2, 2, 7, T0 + 3 * SECOND),)
     world.opener.mistake = None
     [letter] = world.letters.letters(10)
     world.letters.take_back(letter)

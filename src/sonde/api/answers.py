@@ -248,7 +248,11 @@ class GapItem(Shape):
     first_seq: int
     last_seq: int
     readings: int
-    noticed: Time | None
+    noticed: Time | None = Field(description="When the server learned of it; null for what is missing")
+    before: Time | None = Field(
+        description="The readings were measured before this moment: of what is missing, that of the first reading after it; "
+        "else when it was noticed. Null if it is not known"
+    )
     detail: str | None
 
 

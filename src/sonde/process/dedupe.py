@@ -60,12 +60,12 @@ class Dedupe:
         """What of ``frames`` is new. What is not is in the ``tally``."""
         sifted = Sifted()
         repeated = self._repeated(frames)
-        kept: list[_Kept] = []
+        kept: list[Kept] = []
         for number, frame in enumerate(frames):
-            keep = _Kept(frame)
+            keep = Kept(frame)
             for i, entry in enumerate(frame.body.entries):
                 spot = Place(frame.offset, i, frame.header.log_time)
-                if self._is_new(spot, entry, repeated.get((number, i)), tally, sifted):
+                if self._is_new(spot, entry, keep, repeated.get((number, i)), tally, sifted):
                     keep.take(spot, entry, sifted)
                 else:
                     keep.drop(entry)
@@ -97,13 +97,15 @@ class Dedupe:
             for claim, first in zip(claims, firsts, strict=True)
         ]
 
-    def _is_new(self, spot: Place, entry: Entry, earlier: Claim | None, tally: Tally, sifted: Sifted) -> bool:
+    def _is_new(
+        self, spot: Place, entry: Entry, keep: "Kept", earlier: Claim | None, tally: Tally, sifted: Sifted
+    ) -> bool:
         if not 0 <= entry.lane < _LANES:
             tally.set_aside(spot, entry, entry.rows, f"there is no lane {entry.lane}")
         elif entry.rows and entry.kind != EntryKind.READINGS:
             tally.set_aside(spot, entry, entry.rows, f"an entry of kind {entry.kind} carries readings")
         elif entry.epoch:
-            return self._is_new_in_stream(spot, entry, earlier, tally, sifted)
+            return self._is_new_in_stream(spot, entry, keep, earlier, tally, sifted)
         elif earlier is None:
             tally.add(entry.source, entry.lane, declared=entry.rows)
             return True
@@ -114,11 +116,14 @@ class Dedupe:
             tally.set_aside(spot, entry, entry.rows, why)
         return False
 
-    def _is_new_in_stream(self, spot: Place, entry: Entry, earlier: Claim | None, tally: Tally, sifted: Sifted) -> bool:
+    def _is_new_in_stream(
+        self, spot: Place, entry: Entry, keep: "Kept", earlier: Claim | None, tally: Tally, sifted: Sifted
+    ) -> bool:
         name = (entry.source, entry.epoch, entry.lane)
         stream = self._streams.get(name) or Stream(*name, 0, 0)
         try:
-            span = _span(entry)
+            follows = entry.seq == stream.seq + 1 and not stream.holes
+            span = _span(entry, None if follows else keep.time_of(entry))  # which only a hole has to know
             placed = place(stream, span)
         except Inconsistent as error:
             tally.set_aside(spot, entry, entry.rows, f"seq {entry.seq}: {error}")
@@ -131,14 +136,15 @@ class Dedupe:
             return False
         self._streams[name] = sifted.streams[name] = placed.stream
         tally.add(entry.source, entry.lane, declared=placed.declared)
-        for first, last, readings, _ in placed.given_up:
-            tally.add(entry.source, entry.lane, lost=readings)
-            tally.mark(spot, entry, "lost", (first, last), readings, "given up: the stream has too many holes")
+        for hole in placed.given_up:
+            tally.add(entry.source, entry.lane, lost=hole.readings)
+            why = "given up: the stream has too many holes"
+            tally.mark(spot, entry, "lost", (hole.first, hole.last), hole.readings, why)
         if entry.kind == EntryKind.TOMBSTONE:
             _declare_lost(spot, entry, span, placed, tally)
         return entry.kind != EntryKind.TOMBSTONE
 
-    def _sift_events(self, kept: Sequence["_Kept"], tally: Tally) -> None:
+    def _sift_events(self, kept: Sequence["Kept"], tally: Tally) -> None:
         """Drop readings whose ``event_id`` came before; asked only now, so that what was set aside claims nothing."""
         found = [(keep, keys) for keep in kept if (keys := keep.events()) is not None]
         claims = [
@@ -153,9 +159,9 @@ class Dedupe:
             at += len(keys.rows)
 
 
-def _span(entry: Entry) -> Span:
+def _span(entry: Entry, time: Micros | None) -> Span:
     if entry.kind != EntryKind.TOMBSTONE:
-        return Span(entry.seq, entry.seq, entry.rows, entry.count)
+        return Span(entry.seq, entry.seq, entry.rows, entry.count, time)
     payload: Any = entry.payload
     until = payload.get("until") if isinstance(payload, dict) else None
     readings = payload.get("readings") if isinstance(payload, dict) else None
@@ -171,7 +177,7 @@ def _declare_lost(spot: Place, entry: Entry, span: Span, placed: Placed, tally: 
     tally.mark(spot, entry, "lost", (span.first, span.last), placed.covered, reason or "declared lost by its node")
 
 
-class _Kept:
+class Kept:
     """The rows of one frame that are new."""
 
     def __init__(self, frame: Opened) -> None:
@@ -179,6 +185,11 @@ class _Kept:
         self._mask: Mask | None = None  # none: all
         self._at = 0
         self._spans: list[tuple[Place, Entry, int]] = []
+
+    def time_of(self, entry: Entry) -> Micros | None:
+        """When the first reading of the entry that comes next was measured; None if it has none."""
+        batch = self.frame.body.batch
+        return None if batch is None or not entry.rows else batch.columns.column("time")[self._at].value
 
     def take(self, spot: Place, entry: Entry, sifted: Sifted) -> None:
         if entry.kind == EntryKind.READINGS:

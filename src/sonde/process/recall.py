@@ -3,7 +3,7 @@
 from sonde.entry import Entry, EntryKind
 from sonde.ports import Claim, Identities
 from sonde.process.ahead import Asked
-from sonde.process.dedupe import Dedupe, Sifted
+from sonde.process.dedupe import Dedupe, Kept, Sifted
 from sonde.process.hiding import Hiding
 from sonde.process.ledger import Place, Tally
 
@@ -17,7 +17,9 @@ class Recall(Dedupe):
         super().__init__(Asked(identities), partition, ())
         self._hiding = hiding
 
-    def _is_new_in_stream(self, spot: Place, entry: Entry, earlier: Claim | None, tally: Tally, sifted: Sifted) -> bool:
+    def _is_new_in_stream(
+        self, spot: Place, entry: Entry, keep: Kept, earlier: Claim | None, tally: Tally, sifted: Sifted
+    ) -> bool:
         if earlier is not None or entry.kind == EntryKind.TOMBSTONE:
             return False
         return not self._hiding.is_set_aside(spot.offset, spot.entry, entry)

@@ -5,26 +5,39 @@ many readings it misses, also when it is filled from the middle.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from sonde.changes import Stream
+from sonde.clock import Micros
 
 MAX_HOLES: Final = 1000
 """Holes remembered per stream; the oldest one more is given up and counted as lost."""
 
 _LIMIT: Final = 2**62
 _UNKNOWN: Final = -1
-Hole = tuple[int, int, int, int]  # first seq, last seq, readings, readings of the stream before it
+
+
+class Hole(NamedTuple):
+    """Seqs that have not come. ``before``: readings of the stream before it; ``until``: when the first reading after it was
+    measured, if that is known."""
+
+    first: int
+    last: int
+    readings: int
+    before: int
+    until: Micros | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What an entry covers: ``first`` to ``last`` seq, ``readings`` in them, ``count`` of the stream at its end."""
+    """What an entry covers: ``first`` to ``last`` seq, ``readings`` in them, ``count`` of the stream at its end; ``time`` of
+    the first of them, if it is known."""
 
     first: int
     last: int
     readings: int
     count: int
+    time: Micros | None = None
 
     @property
     def before(self) -> int:
@@ -67,15 +80,18 @@ def place(stream: Stream, span: Span) -> Placed | None:
         stream.lane,
         seq,
         count,
-        tuple(hole[:3] for hole in kept),
-        tuple(hole[3] for hole in kept),
+        tuple(hole[:3] if hole.until is None else (*hole[:3], hole.until) for hole in kept),
+        tuple(hole.before for hole in kept),
     )
     return Placed(moved, declared, covered, given_up)
 
 
 def _holes(stream: Stream) -> list[Hole]:
     before = stream.before if len(stream.before) == len(stream.holes) else (_UNKNOWN,) * len(stream.holes)
-    return [(*hole, count) for hole, count in zip(stream.holes, before, strict=True)]
+    return [
+        Hole(first, last, readings, count, until[0] if until else None)
+        for (first, last, readings, *until), count in zip(stream.holes, before, strict=True)
+    ]
 
 
 def _extend(stream: Stream, span: Span, holes: list[Hole]) -> int:
@@ -90,7 +106,7 @@ def _extend(stream: Stream, span: Span, holes: list[Hole]) -> int:
     ):
         raise Inconsistent(f"its count does not follow from the {stream.count} readings up to seq {stream.seq}")
     if not overlaps and not follows:
-        holes.append((stream.seq + 1, span.first - 1, missing, stream.count))
+        holes.append(Hole(stream.seq + 1, span.first - 1, missing, stream.count, span.time))
     return span.count - (stream.count if overlaps else span.before)
 
 
@@ -98,7 +114,7 @@ def _fill(holes: list[Hole], span: Span) -> tuple[int, list[Hole]]:
     """How many readings of ``span`` fall into ``holes``, and what is left of them."""
     filled, left = 0, []
     for hole in holes:
-        first, last, readings, before = hole
+        first, last, readings, before, until = hole
         if last < span.first or first > span.last:
             left.append(hole)
             continue
@@ -113,8 +129,8 @@ def _fill(holes: list[Hole], span: Span) -> tuple[int, list[Hole]]:
         if not before <= start <= end <= before + readings or (whole and not exact):
             raise Inconsistent(f"its count does not fit the hole from seq {first} to {last}")
         if span.first > first:
-            left.append((first, span.first - 1, start - before, before))
+            left.append(Hole(first, span.first - 1, start - before, before, until if span.time is None else span.time))
         if span.last < last:
-            left.append((span.last + 1, last, before + readings - end, end))
+            left.append(Hole(span.last + 1, last, before + readings - end, end, until))
         filled += end - start
     return filled, left

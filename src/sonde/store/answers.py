@@ -210,12 +210,16 @@ class Answers:
                 raise Invalid(Problem(None, "sql", without_paths(str(error)))) from None
 
 
+_HOLES: Final = """select source, lane, epoch, hole, make_timestamptz(hole[4]) as before
+from (select source, lane, epoch, unnest(from_json(holes, '[["bigint"]]')) as hole from store.streams where holes <> '[]')"""
+
+
 def _listing(question: Alerts | Gaps | Devices | Commands | CommandSteps) -> Query:
     match question:
         case Alerts():
             return queries.alerts(question)
         case Gaps():
-            return queries.gaps(question)
+            return queries.gaps(question, _HOLES)
         case Devices():
             return queries.devices(question)
         case Commands():

@@ -15,7 +15,7 @@ _EXACT: Final = {
     "alert_events": "select * from store.alert_events order by all",
     "corrections": "select * from store.corrections order by all",
     "ledger": "select * from store.ledger order by source, lane",
-    "streams": "select * from store.streams order by source, epoch, lane",
+    "streams": "select * exclude (holes) from store.streams order by source, epoch, lane",  # which are among the gaps
     "gaps": "select * exclude (detail) from gaps order by all",
     "definitions": "select * from store.definitions order by kind, name",
     "commands": "select * from store.commands order by id",

@@ -315,11 +315,25 @@ def ledger(_: Ledger) -> Query:
     )
 
 
-def gaps(question: Gaps) -> Query:
+def gaps(question: Gaps, missing: str) -> Query:
+    """``missing`` gives the holes of all streams in the words of the engine: ``source, lane, epoch, hole, before``."""
+    conditions = _Conditions()
+    conditions.add(
+        "source in (select source from store.definitions where kind = 'profile' and name = $device)",
+        device=question.device,
+    )
+    conditions.add(
+        "(before is null or before >= $since)", since=None if question.since is None else moment(question.since)
+    )
     return Query(
-        """select source, lane, epoch, reason, first_seq, last_seq, readings, noticed, detail, count(*) over () as total
-        from gaps order by noticed desc nulls first, source, lane, epoch, first_seq limit $limit""",
-        {"limit": question.limit},
+        f"""select *, count(*) over () as total from (
+          select source, lane, epoch, 'missing' as reason, hole[1] as first_seq, hole[2] as last_seq, hole[3] as readings,
+            cast(null as timestamptz) as noticed, before, '' as detail from ({missing}) m
+          union all
+          select source, lane, epoch, reason, first_seq, last_seq, readings, noticed, noticed as before, detail
+          from store.marks) g{conditions}
+        order by noticed desc nulls first, source, lane, epoch, first_seq limit $limit""",
+        {**conditions.values, "limit": question.limit},
     )
 
 

@@ -73,7 +73,7 @@ STREAMS: Final = pa.schema(
         ("lane", pa.int16()),
         ("seq", pa.int64()),
         ("count", pa.int64()),
-        ("holes", pa.string()),  # JSON: [[first, last, readings], …]
+        ("holes", pa.string()),  # JSON: [[first, last, readings, µs of the first reading after them, if known], …]
         ("before", pa.string()),  # JSON: for each hole, the readings before it
     ]
 )

@@ -147,7 +147,7 @@ def _newest(cursor: Connection) -> dict[int, Newest]:
 
 
 def _stream(row: dict[str, Any]) -> Stream:
-    holes = msgspec.json.decode(row["holes"], type=tuple[tuple[int, int, int], ...])
+    holes = msgspec.json.decode(row["holes"], type=tuple[tuple[int, ...], ...])
     return Stream(**{**row, "holes": holes, "before": msgspec.json.decode(row["before"], type=tuple[int, ...])})
 
 

@@ -59,7 +59,7 @@ COLUMNS: Final[dict[type, str]] = {
     ),
     CommandSteps: "id device command step time message progress details",
     Ledger: "source lane sent stored duplicate refused set_aside lost missing",
-    Gaps: "source lane epoch reason first_seq last_seq readings noticed detail",
+    Gaps: "source lane epoch reason first_seq last_seq readings noticed before detail",
 }
 VIEWS: Final = {
     "readings": "time device metric site zone labels kind value text quality",
@@ -411,10 +411,30 @@ class StoreContract(SamplesContract, CommandsContract, AlertsContract):
             ("missing", 2, 3, 11),
             ("lost", 7, 9, 30),
         ]
-        assert rows[1]["noticed"] == START
+        assert (rows[0]["before"], rows[1]["noticed"], rows[1]["before"]) == (None, START, START)
         assert store.ask(Gaps(limit=1)).total == 2
         store.commit(feed.step(streams=[Stream("n", "e", 2, 9, 90)]))
         assert [r["reason"] for r in rows_of(store, Gaps())] == ["lost"]
+
+    def test_gaps_of_the_node_that_declared_a_device_from_a_moment_on(self, store: Store) -> None:
+        feed = Feed()
+        nodes = [Definition("profile", "d", {}, 1, source="n"), Definition("profile", "e", {}, 1, source="m")]
+        streams = [Stream("n", "e", 2, 9, 90, ((2, 3, 11, START), (5, 5, 7)), (5, 30)), Stream("m", "e", 3, 9, 90)]
+        marks = [
+            Mark(0, 5, 1, "n", 3, "e", "lost", 7, 9, 30, START + 5, "full"),
+            Mark(0, 5, 2, "m", 3, "e", "lost", 1, 1, 3, START + 5, "full"),
+        ]
+        store.commit(feed.step(definitions=nodes, streams=streams, marks=marks))
+        assert [(r["first_seq"], r["before"]) for r in rows_of(store, Gaps(device="d"))] == [
+            (2, START),
+            (5, None),
+            (7, START + 5),
+        ]
+        assert [r["first_seq"] for r in rows_of(store, Gaps(device="d", since=START + 1))] == [5, 7]
+        assert [r["first_seq"] for r in rows_of(store, Gaps(device="d", since=START + 6))] == [5]
+        assert [r["source"] for r in rows_of(store, Gaps(device="e"))] == ["m"]
+        assert rows_of(store, Gaps(device="nobody's")) == []
+        assert store.load().streams == streams[::-1]
 
     def test_the_state_names_what_was_set_aside_or_purged(self, store: Store) -> None:
         """The newest first: whoever reads the log again has to leave it out."""

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from fastapi import Request, Response
 
 from sonde.api.answers import GapItem, LedgerItem
-from sonde.api.filters import MOST, Limit, Skip
+from sonde.api.filters import MOST, Device, Limit, Since, Skip, given, moment
 from sonde.api.parts import DeskOf, PartsOf
 from sonde.api.responses import answer, documented, rows_answer
 from sonde.api.routes.router import guarded, question_turn
@@ -19,7 +19,7 @@ router = guarded("ledger", "read", question_turn)
 settings_router = guarded("health", "read")
 
 LEDGER: Final = ("source", "lane", "sent", "stored", "duplicate", "refused", "set_aside", "lost", "missing")
-GAP: Final = ("source", "lane", "epoch", "reason", "first_seq", "last_seq", "readings", "noticed", "detail")
+GAP: Final = ("source", "lane", "epoch", "reason", "first_seq", "last_seq", "readings", "noticed", "before", "detail")
 _LANES: Final = pa.array([lane.name.lower() for lane in Lane])
 
 
@@ -31,9 +31,18 @@ def ledger(request: Request, desk: DeskOf, limit: Limit = MOST, skip: Skip = 0) 
 
 
 @router.get("/gaps", responses=documented(list[GapItem], link=True))
-def gaps(request: Request, desk: DeskOf, limit: Limit = 1000, skip: Skip = 0) -> Response:
-    """What is missing, declared lost or set aside: where, when and why."""
-    return rows_answer(request, _with_lane_names(desk.ask(Gaps(limit=skip + limit + 1))), GAP, skip, limit)
+def gaps(
+    request: Request,
+    desk: DeskOf,
+    device_id: Device = "",
+    since: Since = "",
+    limit: Limit = 1000,
+    skip: Skip = 0,
+) -> Response:
+    """What is missing, declared lost or set aside: where, when and why. `device_id` asks for that of the node which declared
+    the device; `since` for what may have been measured from then on."""
+    question = Gaps(device=given(device_id), since=moment(since, "since"), limit=skip + limit + 1)
+    return rows_answer(request, _with_lane_names(desk.ask(question)), GAP, skip, limit)
 
 
 @settings_router.get("/config-summary", responses=documented(dict[str, Any], cursor=False))

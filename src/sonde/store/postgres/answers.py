@@ -118,9 +118,14 @@ class Answers:
 
 _SETTINGS: Final = "set local work_mem = '16MB'; set local jit = off"  # to compile a query takes longer than to run it
 _UNICODE: Final = "select exists (select from pg_collation where collname = 'und-x-icu')"
+_HOLES: Final = """select source, lane, epoch, hole, to_timestamp(hole[4] / 1e6) as before
+from (
+  select source, lane, epoch, array(select json_array_elements_text(found)::bigint) as hole
+  from store.streams cross join lateral json_array_elements(holes::json) h(found) where holes <> '[]'
+) s"""
 _LISTINGS: Final[Mapping[type, Callable[[Any], Query]]] = {
     Alerts: queries.alerts,
-    Gaps: queries.gaps,
+    Gaps: lambda question: queries.gaps(question, _HOLES),
     Devices: queries.devices,
     Commands: queries.commands,
     CommandSteps: queries.command_steps,

@@ -65,7 +65,7 @@ def read_state(connection: Connection, partition: int) -> State:
 
 
 def _stream(row: dict[str, Any]) -> Stream:
-    holes = msgspec.json.decode(row["holes"], type=tuple[tuple[int, int, int], ...])
+    holes = msgspec.json.decode(row["holes"], type=tuple[tuple[int, ...], ...])
     return Stream(**{**row, "holes": holes, "before": msgspec.json.decode(row["before"], type=tuple[int, ...])})
 
 

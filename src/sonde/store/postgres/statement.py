@@ -9,7 +9,6 @@ from sonde.store.queries import Query
 _NAME: Final = re.compile(r"\$([a-z]\w*)")
 _NOT_THERE: Final = re.compile("[\0\ud800-\udfff]")
 _NUMBERS: Final = 2**31
-_GAPS: Final = re.compile(r"\bfrom gaps\b")
 
 
 class Statement(NamedTuple):
@@ -24,7 +23,7 @@ def statement(query: Query, more: Mapping[str, object] | None = None) -> Stateme
     values = {**query.values, **(more or {})}
     numbers: dict[str, int] = {}
     text = _NAME.sub(lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", query.text)
-    return Statement(_GAPS.sub("from sonde.gaps", text), tuple(_known(values[name]) for name in numbers))
+    return Statement(text, tuple(_known(values[name]) for name in numbers))
 
 
 def _known(value: object) -> object:
