@@ -185,7 +185,8 @@ class Samples:
     If that is no more than ``points`` rows a series, they are the readings as they came: ``step`` is 0, ``count`` 1, and
     ``min``, ``max``, ``avg`` are its value. Else they are aligned buckets of ``step`` microseconds, those of the span's
     ends whole: extremes are kept, averages are sum over count, and where nothing was measured there is no bucket. Only
-    good and out-of-range numbers count; ``quality`` is the worst in a bucket, and ``kind`` and ``text`` are null."""
+    good and out-of-range numbers count; ``quality`` is the worst in a bucket, ``kind`` is null, and ``text`` is what all
+    readings of the bucket say, null if that is not one thing."""
 
     series: tuple[int, ...]
     since: Micros

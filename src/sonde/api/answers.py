@@ -118,6 +118,10 @@ class Drawn(SeriesName):
     max: list[float | None] | None = Field(default=None, description="Of each bucket")
     avg: list[float | None] | None = Field(default=None, description="Of each bucket: sum over count")
     count: list[int] | None = Field(default=None, description="Numbers in each bucket")
+    text: list[str | None] | None = Field(
+        default=None,
+        description="Of series of words: what all readings of a bucket say, null if they say several things",
+    )
     quality: list[int] = Field(description=f"The worst in each bucket: {QUALITY}")
 
 

@@ -26,25 +26,31 @@ def json_series(rows: pa.Table, units: Units) -> bytes:
 
 def json_samples(found: pa.Table, rows: pa.Table, units: Units) -> bytes:
     """For each of the series ``found`` its columns out of ``rows``, those of :class:`sonde.question.Samples`."""
-    described = _described(found, units)
+    columns = _described(found, units)
     heads = json_rows(
-        {name: described[name] for name in ("series", "device", "metric", "site", "zone", "labels", "kind", "unit")}
+        {name: columns[name] for name in ("series", "device", "metric", "site", "zone", "labels", "kind", "unit")}
     )
     items = []
-    for head, number in zip(
-        msgspec.json.decode(heads, type=list[msgspec.Raw]), found["series"].to_pylist(), strict=True
-    ):
+    described = zip(
+        msgspec.json.decode(heads, type=list[msgspec.Raw]),
+        found["series"].to_pylist(),
+        found["kind"].to_pylist(),
+        strict=True,
+    )
+    for head, number, kind in described:
         mine = rows.filter(pc.equal(rows["series"], pa.scalar(number, pa.int32())))
-        items.append(bytes(head)[:-1] + b"," + _columns(mine) + b"}")
+        items.append(bytes(head)[:-1] + b"," + _columns(mine, kind) + b"}")
     return b"[" + b",".join(items) + b"]"
 
 
-def _columns(rows: pa.Table) -> bytes:
-    """The members of one series that have a value a row."""
+def _columns(rows: pa.Table, kind: int) -> bytes:
+    """The members of one series that have a value a row; ``kind`` is that of its newest reading."""
     step = rows["step"][0].as_py() if rows.num_rows else 0
     columns = {"time": json_texts(rows["time"].cast(pa.int64()))}
     if step:
         columns |= {name: json_texts(rows[name]) for name in _BUCKETS}
+        if kind == Kind.TEXT:
+            columns["text"] = json_texts(rows["text"])
     else:
         columns |= {
             "value": value_texts(rows["kind"], rows["avg"], rows["text"]),

@@ -16,7 +16,7 @@ from sonde.store import queries
 from sonde.store.engine import Connection, fetch
 from sonde.store.layout import Layout
 from sonde.store.part import Content
-from sonde.store.steps import COUNTED, step_for, whole
+from sonde.store.steps import COUNTED, OF_WORDS, ONE_WORD, folded, step_for, whole
 
 _COLUMNS: Final = (
     "series, {step}::bigint as step, {time}, {count}::bigint as count, {min}, {max}, {avg}, {kind}, {text}, {q}"
@@ -30,10 +30,16 @@ def ask_samples(cursor: Connection, layout: Layout, question: Samples, widths: C
         return readings
     step = step_for(question.since, question.until, question.points)
     fitting = [width for width in widths if step % (width * SECOND) == 0]
-    return (
-        _of_windows(cursor, layout, question, step, max(fitting))
-        if fitting
-        else _buckets(cursor, layout, question, step)
+    if not fitting:
+        return _buckets(cursor, layout, question, step)
+    words = fetch(
+        cursor, f"select series from store.latest where {queries.one_of('series', question.series)} and {OF_WORDS}"
+    )
+    return folded(
+        question,
+        words["series"].to_pylist(),
+        lambda numbers: _of_windows(cursor, layout, numbers, step, max(fitting)),
+        lambda texts: _buckets(cursor, layout, texts, step),
     )
 
 
@@ -57,7 +63,7 @@ def _buckets(cursor: Connection, layout: Layout, question: Samples, step: Micros
     columns = _COLUMNS.format(
         step=step, time="make_timestamptz(bucket) as time", count=f"count(*) filter ({COUNTED})",
         min=f"min(value) filter ({COUNTED}) as min", max=f"max(value) filter ({COUNTED}) as max",
-        avg=f"avg(value) filter ({COUNTED}) as avg", kind="null::tinyint as kind", text="null::varchar as text",
+        avg=f"avg(value) filter ({COUNTED}) as avg", kind="null::tinyint as kind", text=f"{ONE_WORD} as text",
         q="max(quality) as quality",
     )  # fmt: skip
     at = f"(select *, epoch_us(time) // {step} * {step} as bucket from ({source}) r) placed"

@@ -83,6 +83,24 @@ class SamplesContract:
         (row,) = _rows(store, Samples((0,), START, START + 60 * SECOND, 10))
         assert (row["count"], row["min"], row["max"]) == (50, 5.0, 5.0)
 
+    @pytest.mark.parametrize("span", [DAY // 24, DAY])
+    def test_buckets_of_words_say_what_all_their_readings_say(self, store: Store, span: Micros) -> None:
+        feed, series = Feed(), building(1)
+        said = ["ok" if i < 50 else "warning" for i in range(99)] + ["ok"]
+        rows = [Row(2, START + i * span // 100, None, Kind.TEXT, text) for i, text in enumerate(said)]
+        numbers = [Row(0, START + i * span // 100, float(i)) for i in range(100)]
+        store.commit(feed.step([*rows, *numbers], series))
+        for _ in range(2):
+            found = _rows(store, Samples((0, 2), START, START + span, 20))
+            assert found[0]["step"] > 0
+            words = [r["text"] for r in found if r["series"] == 2]
+            assert list(dict.fromkeys(words)) in (["ok", "warning", None], ["ok", None, "warning"])
+            assert (words[0], words[-1]) == ("ok", None)
+            assert {r["count"] for r in found if r["series"] == 2} == {0}
+            assert sum(r["count"] for r in found if r["series"] == 0) == 100
+            assert {r["text"] for r in found if r["series"] == 0} == {None}
+            _tidy(store)
+
     def test_series_are_found_by_words_in_any_of_their_names(self, store: Store) -> None:
         feed, series = Feed(), building(4)
         store.commit(feed.step([Row(one.id, START + one.id, 1.5) for one in series], series))

@@ -14,13 +14,13 @@ from sonde.question import Samples
 from sonde.store import queries
 from sonde.store.postgres.snapshot import Snapshot, binned
 from sonde.store.queries import Query
-from sonde.store.steps import COUNTED, step_for, whole
+from sonde.store.steps import COUNTED, OF_WORDS, ONE_WORD, folded, step_for, whole
 
 _OURS: Final = "r.series = any($series::int[])"
 _COLUMNS: Final = (
     "series, {step}::bigint as step, {time}, {count}::bigint as count, {min}, {max}, {avg}, {kind}, {text}, {q}"
 )
-_NOT_ONE: Final = {"kind": "null::smallint as kind", "text": "null::text as text"}
+_NO_KIND: Final = "null::smallint as kind"
 
 
 def samples(snapshot: Snapshot, question: Samples) -> pa.Table:
@@ -34,7 +34,18 @@ def samples(snapshot: Snapshot, question: Samples) -> pa.Table:
         return _readings(snapshot, readings, values)
     step = step_for(question.since, question.until, question.points)
     fitting = [width for width in snapshot.widths if step % (width * SECOND) == 0]
-    return _of_windows(snapshot, question, step, max(fitting)) if fitting else _buckets(snapshot, question, step)
+    if not fitting:
+        return _buckets(snapshot, question, step)
+    words = Query(
+        f"select series from store.latest where series = any($series::int[]) and {OF_WORDS}",
+        {"series": sorted(question.series)},
+    )
+    return folded(
+        question,
+        snapshot.run(words)["series"].to_pylist(),
+        lambda numbers: _of_windows(snapshot, numbers, step, max(fitting)),
+        lambda texts: _buckets(snapshot, texts, step),
+    )
 
 
 def _readings(snapshot: Snapshot, readings: str, values: dict[str, object]) -> pa.Table:
@@ -51,7 +62,8 @@ def _buckets(snapshot: Snapshot, question: Samples, step: Micros) -> pa.Table:
     columns = _COLUMNS.format(
         step=step, time=f"{binned('time', step)} as time", count=f"count(*) filter (where {COUNTED})",
         min=f"min(value) filter (where {COUNTED}) as min", max=f"max(value) filter (where {COUNTED}) as max",
-        avg=f"avg(value) filter (where {COUNTED}) as avg", q="max(quality) as quality", **_NOT_ONE,
+        avg=f"avg(value) filter (where {COUNTED}) as avg", kind=_NO_KIND, text=f"{ONE_WORD} as text",
+        q="max(quality) as quality",
     )  # fmt: skip
     return _grouped(snapshot, columns, snapshot.readings(span.text, _OURS), question, span)
 
@@ -60,7 +72,8 @@ def _of_windows(snapshot: Snapshot, question: Samples, step: Micros, width: int)
     span = queries.span("r.start", *whole(question, step))
     columns = _COLUMNS.format(
         step=step, time=f"{binned('start', step)} as time", count="sum(count)", min="min(min) as min", max="max(max) as max",
-        avg="sum(sum) / sum(count) as avg", q="0::smallint as quality", **_NOT_ONE,
+        avg="sum(sum) / sum(count) as avg", kind=_NO_KIND, text="null::text as text",
+        q="0::smallint as quality",
     )  # fmt: skip
     return _grouped(snapshot, columns, snapshot.windows(width, span.text, _OURS), question, span)
 
