@@ -3,30 +3,14 @@
 import json
 import resource
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from sonde.cli.app import VERBS
-from tests.integration.commands import environment, sonde
+from tests.integration.commands import sonde
 
 TOKEN = r"sonde_[0-9A-Za-z]{12}_[0-9A-Za-z]{43}_[0-9A-Za-z]{6}"
-
-
-def loaded_by(code: str, tmp_path: Path) -> set[str]:
-    """The modules that a piece of Python loads."""
-    listing = "import sys; print(*sorted(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{listing}"],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return set(done.stdout.splitlines()[-1].split())
 
 
 def test_help_lists_every_verb(tmp_path: Path) -> None:
@@ -51,17 +35,6 @@ def test_help_is_quick(tmp_path: Path) -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert best < 0.3
-
-
-def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
-    loaded = loaded_by("import sonde.cli.app", tmp_path)
-    assert not {"pyarrow", "duckdb", "pydantic", "fastapi", "rich", "numpy"} & loaded
-
-
-@pytest.mark.parametrize("verb", ["token", "outbox", "sql", "config", "init"])
-def test_small_commands_load_no_database_and_no_server(verb: str, tmp_path: Path) -> None:
-    loaded = loaded_by(f"import sonde.cli.{verb}", tmp_path)
-    assert not {"duckdb", "fastapi", "uvicorn"} & loaded
 
 
 def test_a_verb_that_does_not_exist(tmp_path: Path) -> None:

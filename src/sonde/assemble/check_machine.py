@@ -11,7 +11,7 @@ from typing import Final
 
 from sonde.assemble.finding import Finding, Patient
 from sonde.assemble.places import log_path
-from sonde.assemble.retention import policy_of
+from sonde.assemble.policy import policy_of
 from sonde.clock import SECOND, SystemClock
 from sonde.store.checkpoint import checkpoints
 

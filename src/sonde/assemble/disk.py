@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from sonde.assemble.canary import Canary
 from sonde.assemble.ground import Ground
 from sonde.assemble.places import log_path
+from sonde.assemble.policy import policy_of
 from sonde.assemble.reserve import ReservingLog
-from sonde.assemble.retention import Retention, policy_of
+from sonde.assemble.retention import Retention
 from sonde.assemble.storage import Storage
 from sonde.process.judge import Record
 

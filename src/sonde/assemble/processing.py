@@ -13,7 +13,7 @@ from sonde.assemble.floors import Floors
 from sonde.assemble.ground import Ground
 from sonde.assemble.intake import events_of
 from sonde.assemble.notify import Notifications
-from sonde.assemble.retention import policy_of
+from sonde.assemble.policy import policy_of
 from sonde.assemble.shared_store import SharedStore
 from sonde.clock import DAY, SECOND, Micros
 from sonde.errors import Hold, Retry

@@ -2,14 +2,13 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import Final
 
 import pyarrow as pa
 import structlog
 
 from sonde.assemble.reserve import ReservingLog
 from sonde.clock import DAY, SECOND, Clock, Micros
-from sonde.config import Settings
 from sonde.entry import Entry
 from sonde.errors import Damaged, NotFound, Retry, SondeError
 from sonde.frame import read_header
@@ -19,7 +18,7 @@ from sonde.moment import format_time
 from sonde.ports import AuditTrail, Held
 from sonde.question import ResolvedBeyond
 from sonde.removal import Floor
-from sonde.retention import Policy, Segment, Shed, Slowly, cuts, large_floors, old_floors, shed_floors
+from sonde.retention import Policy, Segment, Slowly, cuts, large_floors, old_floors, shed_floors
 from sonde.store.duckdb import DuckStore
 
 _events = structlog.get_logger()
@@ -27,30 +26,6 @@ _LOOK_SECONDS: Final = 2.0
 _SELDOM_SECONDS: Final = 300.0  # for what needs a question
 _PATIENCE: Final = 30.0  # for a checkpoint that would let some of the log go, before something else is shed
 _SOURCE: Final = "retention"
-
-
-def policy_of(settings: Settings) -> Policy:
-    """What the configuration says of it."""
-    asked, reserve = settings.retention, settings.log.reserve
-
-    def age(seconds: float | None) -> Micros | None:
-        return None if seconds is None else round(seconds * SECOND)
-
-    return Policy(
-        readings=age(asked.readings),
-        readings_bytes=asked.readings_size,
-        windows={width: round(seconds * SECOND) for width, seconds in asked.windows.items()},
-        windows_bytes=asked.windows_size,
-        alerts=age(asked.alerts),
-        alerts_most=asked.alerts_most,
-        commands=age(asked.commands),
-        log=age(asked.log),
-        log_bytes=asked.log_size,
-        audit=age(asked.audit),
-        warn_below=4 * reserve if asked.warn_below is None else asked.warn_below,
-        shed_below=2 * reserve if asked.shed_below is None else asked.shed_below,
-        shed=cast("Sequence[Shed]", asked.shed),
-    )
 
 
 class Retention:

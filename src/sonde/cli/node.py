@@ -11,6 +11,7 @@ from rich.text import Text
 from sonde.assemble.invite import invite_here, invite_there
 from sonde.assemble.join import join as join_sink
 from sonde.assemble.node import RunningNode
+from sonde.assemble.pages import use_small_pool
 from sonde.assemble.remote import Remote, client_tls
 from sonde.cli.live import NodeTable
 from sonde.cli.options import DEFAULT_DATA, Ca, Config, Data, Json, Plain, Sets, TokenFile, Url, bearer_token
@@ -37,6 +38,7 @@ def node(
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return
+    use_small_pool()
     stop = Stop()
     table = NodeTable()
     screen = Screen(table.draw, plain=plain)

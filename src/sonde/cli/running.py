@@ -16,6 +16,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from sonde.assemble.pages import give_back_pages
 from sonde.cli.logs import configure_logs, plain_logs
 from sonde.cli.terminal import Enduring, is_live
 from sonde.status import Status
@@ -88,6 +89,7 @@ class Screen:
 
 def run(screen: Screen, status: Callable[[], Status], stop: Stop, failed: Callable[[], BaseException | None]) -> None:
     """Show ``status`` until somebody wants it to stop; raise what ``failed`` gives."""
+    give_back_pages()
     while not stop.wanted.wait(REFRESH):
         error = failed()
         if error is not None:
