@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sonde.testing.store_contract import VIEWS
+from sonde.testing.answers import VIEWS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "sql.md").read_text()
 

@@ -46,7 +46,7 @@ from sonde.removal import PurgeOrder
 from sonde.rule import Rule
 from sonde.store.memory import MemoryStore
 from sonde.store.postgres.store import PostgresStore
-from sonde.testing.store_contract import VIEWS
+from sonde.testing.answers import VIEWS
 from sonde.testing.store_feed import LOG, START, Feed, Row, building
 
 pytestmark = pytest.mark.all

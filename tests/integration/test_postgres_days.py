@@ -18,8 +18,8 @@ from sonde.store.postgres import days, housekeeping
 from sonde.store.postgres.connections import Connection, Connections
 from sonde.store.postgres.days import DayTables, Span
 from sonde.store.postgres.store import PostgresStore
+from sonde.testing.asking import rows_of, tidy
 from sonde.testing.removal_contract import floor
-from sonde.testing.store_contract import rows_of, tidy
 from sonde.testing.store_feed import LOG, Feed, Row, building
 from tests.servers.postgres import PostgresServer
 

@@ -14,7 +14,7 @@ from sonde.clock import DAY
 from sonde.errors import Conflict, Hold, Retry
 from sonde.question import Ledger, Sql, Totals
 from sonde.store.postgres.store import PostgresStore
-from sonde.testing.store_contract import rows_of
+from sonde.testing.asking import rows_of
 from sonde.testing.store_feed import LOG, START, Feed, building, random_rows
 from tests.servers.cut import Cut, cut
 from tests.servers.postgres import PostgresServer, postgres_server

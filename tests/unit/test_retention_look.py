@@ -23,8 +23,8 @@ from sonde.question import Alerts
 from sonde.removal import Floor
 from sonde.retention import Policy
 from sonde.store.duckdb import DuckStore
+from sonde.testing.asking import rows_of, tidy
 from sonde.testing.removal_contract import SERIES, alert, step_rows
-from sonde.testing.store_contract import rows_of, tidy
 from sonde.testing.store_feed import LOG, START, Feed
 
 

@@ -15,7 +15,7 @@ from sonde.store.duckdb import DuckStore
 from sonde.store.memory import MemoryStore
 from sonde.store.read_only import open_read_only
 from sonde.store.schema import VERSION
-from sonde.testing.store_contract import rows_of, tidy
+from sonde.testing.asking import rows_of, tidy
 from sonde.testing.store_feed import LOG, START, Feed, building, random_rows
 
 SERIES = building(3)

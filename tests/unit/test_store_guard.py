@@ -14,7 +14,7 @@ from sonde.errors import Invalid, Retry
 from sonde.question import Sql, Totals
 from sonde.store.duckdb import DuckStore
 from sonde.store.guard import PATIENCE, Watch, check_select
-from sonde.testing.store_contract import rows_of, tidy
+from sonde.testing.asking import rows_of, tidy
 from sonde.testing.store_feed import LOG, Feed, building, random_rows
 
 ENDLESS = "select count(*) from range(1000000000000) a where a.range % 7 = 3"

@@ -17,7 +17,7 @@ from sonde.store.checkpoint import checkpoints
 from sonde.store.duckdb import DuckStore
 from sonde.store.part import Part
 from sonde.store.parts import LARGEST, SPARSE, choose_merge, spans_of
-from sonde.testing.store_contract import rows_of, tidy
+from sonde.testing.asking import rows_of, tidy
 from sonde.testing.store_feed import LOG, START, Feed, Row, building, random_rows
 
 SERIES = building(4)

@@ -10,8 +10,8 @@ from sonde.clock import DAY
 from sonde.question import Totals
 from sonde.store.duckdb import DuckStore
 from sonde.store.memory import MemoryStore
+from sonde.testing.asking import rows_of, tidy
 from sonde.testing.removal_contract import SERIES, floor, step_rows
-from sonde.testing.store_contract import rows_of, tidy
 from sonde.testing.store_feed import LOG, START, Feed
 
 

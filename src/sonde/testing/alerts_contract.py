@@ -3,7 +3,6 @@
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 import pytest
 
 from sonde.changes import Alert, AlertEvent, Correction, Definition, LedgerLine
@@ -17,23 +16,16 @@ from sonde.question import (
     Corrections,
     Defined,
     Folded,
-    Question,
     Reached,
     ResolvedBeyond,
+    Totals,
     Watched,
 )
-from sonde.reading import TIME
 from sonde.rule import Rule
+from sonde.testing.asking import rows_of
 from sonde.testing.store_feed import LOG, START, Feed, Row, building
 
 STUFFY = Rule(id="stuffy", metric="co2", type="above", threshold=900.0, window=300, of="avg", across="zone")
-
-
-def rows_of(store: Store, question: Question) -> list[dict[str, Any]]:
-    """The rows of an answer, times in microseconds."""
-    rows = store.ask(question).rows
-    plain = {n: rows[n].cast(pa.int64()) if rows[n].type == TIME else rows[n] for n in rows.column_names}
-    return list(pa.table(plain).to_pylist())
 
 
 def event(offset: int, alert: str, name: str, time: Micros, **more: Any) -> AlertEvent:
@@ -47,6 +39,27 @@ def of_series(name: str, state: str = "firing", **more: Any) -> Alert:
 
 class AlertsContract:
     """Mixed into :class:`sonde.testing.store_contract.StoreContract`."""
+
+    def test_alerts_are_set_by_id_and_retracted(self, store: Store) -> None:
+        feed, series = Feed(), building(1)
+        first = [
+            of_series("a", "pending"),
+            of_series("b", since=START + 1, severity="critical"),
+            of_series("c", "resolved", since=START + 2),
+            of_series("d", "acknowledged", since=START + 3),
+        ]
+        store.commit(feed.step((), series, alerts=first))
+        assert [r["alert_id"] for r in rows_of(store, Alerts())] == ["d", "c", "b"]
+        assert [r["alert_id"] for r in rows_of(store, Alerts(state="open"))] == ["d", "b"]
+        assert [r["alert_id"] for r in rows_of(store, Alerts(state="pending"))] == ["a"]
+        assert [r["alert_id"] for r in rows_of(store, Alerts(severity="critical"))] == ["b"]
+        assert [r["alert_id"] for r in rows_of(store, Alerts(since=START + 2))] == ["d", "c"]
+        limited = store.ask(Alerts(limit=1))
+        assert (len(limited.rows), limited.total) == (1, 3)
+        store.commit(feed.step(alerts=[of_series("b", "resolved", since=START + 1)], retracted=["a"]))
+        assert {a.id for a in store.load().alerts} == {"d"}
+        assert rows_of(store, Alerts(state="pending")) == []
+        assert rows_of(store, Totals())[0]["alerts_firing"] == 0
 
     def test_an_alert_over_a_zone_has_no_series_and_says_where_it_is(self, store: Store) -> None:
         feed = Feed()

@@ -1,24 +1,14 @@
 """What every store must keep of commands. Part of :class:`sonde.testing.store_contract.StoreContract`."""
 
-from typing import Any
-
 import msgspec
-import pyarrow as pa
 
 from sonde.changes import Definition, Happened
 from sonde.clock import DAY, Micros
 from sonde.command import OVER, Command, State
 from sonde.ports import Store
 from sonde.question import Commands, CommandSteps, Profiles
-from sonde.reading import TIME
+from sonde.testing.asking import rows_of
 from sonde.testing.store_feed import START, Feed
-
-
-def rows_of(store: Store, question: Commands | CommandSteps | Profiles) -> list[dict[str, Any]]:
-    """The rows of an answer, times in microseconds."""
-    rows = store.ask(question).rows
-    plain = {n: rows[n].cast(pa.int64()) if rows[n].type == TIME else rows[n] for n in rows.column_names}
-    return list(pa.table(plain).to_pylist())
 
 
 def command(id_: str, at: Micros, state: State, device: str = "d") -> Command:

@@ -4,10 +4,8 @@ a fixture; :class:`PartitionsAskedContract` if it answers questions too."""
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import msgspec
-import pyarrow as pa
 import pytest
 
 from sonde.changes import Alert, Correction, Definition, LedgerLine, Mark, Purge, Series, Stream
@@ -22,12 +20,11 @@ from sonde.question import (
     History,
     Ledger,
     Profiles,
-    Question,
     Reached,
     Totals,
     Trends,
 )
-from sonde.reading import TIME
+from sonde.testing.asking import rows_of
 from sonde.testing.store_feed import LOG, START, Feed, Row
 
 A, B, C, D = (Series(0, f"device-{name}", "co2", "Site", "Zone", "{}") for name in "abcd")
@@ -135,15 +132,15 @@ class PartitionsAskedContract(PartitionsContract):
         zero, one = Feed(partition=0), Feed(partition=1)
         store.commit(zero.step([Row(0, START, 1.0), Row(1, START, 10.0)], numbered(B, A)))
         store.commit(one.step([Row(0, START + 60 * SECOND, 3.0), Row(1, START + 1, 7.0)], numbered(A, C)))
-        (totals,) = _rows(store, Totals())
+        (totals,) = rows_of(store, Totals())
         assert (totals["readings"], totals["series"], totals["devices"]) == (4, 3, 3)
-        found = {row["device"]: row for row in _rows(store, FoundSeries())}
+        found = {row["device"]: row for row in rows_of(store, FoundSeries())}
         assert {name: row["value"] for name, row in found.items()} == {
             "device-a": 3.0,
             "device-b": 1.0,
             "device-c": 7.0,
         }
-        history = _rows(store, History(device="device-a", limit=10))
+        history = rows_of(store, History(device="device-a", limit=10))
         assert sorted(row["value"] for row in history) == [3.0, 10.0]
 
     def test_windows_of_two_partitions_are_one(self, store: Store) -> None:
@@ -151,21 +148,21 @@ class PartitionsAskedContract(PartitionsContract):
         zero, one = Feed(partition=0), Feed(partition=1)
         store.commit(zero.step([Row(0, start, 1.0), Row(0, start + SECOND, 2.0)], numbered(A)))
         store.commit(one.step([Row(1, start + 2 * SECOND, 9.0)], numbered(B, A)))
-        (row,) = _rows(store, Trends("co2", start, start + DAY))
+        (row,) = rows_of(store, Trends("co2", start, start + DAY))
         assert (row["count"], row["avg"], row["min"], row["max"]) == (3, 4.0, 1.0, 9.0)
 
     def test_ledger_lines_add_up(self, store: Store) -> None:
         for partition in (0, 1):
             line = LedgerLine("web", 0, declared=5, stored=4, duplicate=2, lost=1)
             store.commit(Feed(partition=partition).step(ledger=[line]))
-        (row,) = _rows(store, Ledger())
+        (row,) = rows_of(store, Ledger())
         assert (row["sent"], row["stored"], row["duplicate"], row["lost"], row["missing"]) == (14, 8, 4, 2, 0)
 
     def test_the_cursor_of_an_answer_names_every_partition(self, store: Store) -> None:
         for partition in (0, 1, 5):
             store.commit(Feed(partition=partition).step())
         assert dict(store.ask(Totals()).cursor.offsets) == {0: 1, 1: 1, 5: 1}
-        reached = _rows(store, Reached())
+        reached = rows_of(store, Reached())
         assert sorted((row["partition"], row["next_offset"]) for row in reached) == [(0, 1), (1, 1), (5, 1)]
 
     def test_of_definitions_the_first_partition_s_count(self, store: Store) -> None:
@@ -174,14 +171,14 @@ class PartitionsAskedContract(PartitionsContract):
             rule = Definition("rule", "high", {"above": partition}, START + partition, who="anna")
             profile = Definition("profile", "device-a", {"device": "device-a"}, START + partition, "node-a")
             store.commit(Feed(partition=partition).step(series=numbered(A), definitions=[rule, profile]))
-        (row,) = _rows(store, Defined(("rule",)))
+        (row,) = rows_of(store, Defined(("rule",)))
         assert (msgspec.json.decode(row["body"]), row["log_time"]) == ({"above": 0}, START)
-        assert [row["device"] for row in _rows(store, Profiles())] == ["device-a"]
+        assert [row["device"] for row in rows_of(store, Profiles())] == ["device-a"]
 
     def test_alerts_of_all_partitions_are_there_under_their_names(self, store: Store) -> None:
         store.commit(Feed(partition=0).step([], numbered(A, B), alerts=[_alert("of-a", 0)]))
         store.commit(Feed(partition=1).step([], numbered(B, A), alerts=[_alert("of-b", 0)]))
-        assert {row["alert_id"]: row["device"] for row in _rows(store, Alerts())} == {
+        assert {row["alert_id"]: row["device"] for row in rows_of(store, Alerts())} == {
             "of-a": "device-a",
             "of-b": "device-b",
         }
@@ -192,21 +189,21 @@ class PartitionsAskedContract(PartitionsContract):
         store.commit(zero.step([], numbered(A, B), definitions=[rule]))
         changed = Correction("stuffy", 0, START, 1, 4)
         store.commit(one.step([], numbered(B), definitions=[rule], corrections=[changed]))
-        (row,) = _rows(store, Corrections())
+        (row,) = rows_of(store, Corrections())
         assert (row["device"], row["partition"], row["offset"]) == ("device-b", 1, 4)
         store.commit(zero.step(settled=[Correction("stuffy", 1, 0, 1, 4)]))
-        assert len(_rows(store, Corrections())) == 1, "it was noted behind what was judged"
+        assert len(rows_of(store, Corrections())) == 1, "it was noted behind what was judged"
         store.commit(zero.step(settled=[Correction("stuffy", 1, 0, 1, 5)]))
-        assert _rows(store, Corrections()) == []
+        assert rows_of(store, Corrections()) == []
 
     def test_a_purge_of_everything_takes_what_its_partition_has(self, store: Store) -> None:
         zero, one = Feed(partition=0), Feed(partition=1)
         store.commit(zero.step([Row(0, START, 1.0)], numbered(A)))
         store.commit(one.step([Row(0, START, 2.0)], numbered(B)))
         store.commit(zero.step(purges=[Purge()]))
-        assert [row["device"] for row in _rows(store, History(limit=10))] == ["device-b"]
+        assert [row["device"] for row in rows_of(store, History(limit=10))] == ["device-b"]
         store.commit(one.step(purges=[Purge((0,))]))
-        assert _rows(store, History(limit=10)) == []
+        assert rows_of(store, History(limit=10)) == []
 
 
 def _alert(name: str, series: int) -> Alert:
@@ -215,10 +212,3 @@ def _alert(name: str, series: int) -> Alert:
 
 def _mark(partition: int) -> Mark:
     return Mark(partition, 3, 0, "web", 0, "", "set_aside", 0, 0, 1, START, "why")
-
-
-def _rows(store: Store, question: Question) -> list[dict[str, Any]]:
-    """The rows of an answer, times in microseconds."""
-    rows = store.ask(question).rows
-    plain = {n: rows[n].cast(pa.int64()) if rows[n].type == TIME else rows[n] for n in rows.column_names}
-    return list(pa.table(plain).to_pylist())

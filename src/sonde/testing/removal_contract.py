@@ -27,7 +27,7 @@ from sonde.question import (
     Trends,
 )
 from sonde.removal import PurgeOrder
-from sonde.testing.store_contract import rows_of, tidy
+from sonde.testing.asking import rows_of, tidy
 from sonde.testing.store_feed import START, Feed, Row, building, random_rows
 
 SERIES = building(3)

@@ -1,26 +1,14 @@
 """What every store must give a chart. Part of :class:`sonde.testing.store_contract.StoreContract`."""
 
-from typing import Any
-
 import pyarrow as pa
 import pytest
 
 from sonde.clock import DAY, SECOND, Micros
 from sonde.ports import Store
 from sonde.question import FoundSeries, History, Samples, Stale
-from sonde.reading import TIME, Kind
+from sonde.reading import Kind
+from sonde.testing.asking import rows_of, tidy
 from sonde.testing.store_feed import START, Feed, Row, building, random_rows
-
-
-def _rows(store: Store, question: FoundSeries | Samples | Stale | History) -> list[dict[str, Any]]:
-    rows = store.ask(question).rows
-    plain = {n: rows[n].cast(pa.int64()) if rows[n].type == TIME else rows[n] for n in rows.column_names}
-    return list(pa.table(plain).to_pylist())
-
-
-def _tidy(store: Store) -> None:
-    while store.maintain():
-        pass
 
 
 class SamplesContract:
@@ -36,7 +24,7 @@ class SamplesContract:
         ]
         store.commit(feed.step(rows, series))
         for _ in range(2):
-            found = _rows(store, Samples((0, 1, 2), START, START + DAY, 10))
+            found = rows_of(store, Samples((0, 1, 2), START, START + DAY, 10))
             assert [(r["series"], r["time"], r["avg"], r["text"], r["quality"]) for r in found] == [
                 *((0, START + i * SECOND, float(i), None, 0) for i in range(5)),
                 (0, START + 5 * SECOND, None, None, 1),
@@ -44,11 +32,11 @@ class SamplesContract:
                 (2, START, None, "ok", 0),
             ]
             assert {r["step"] for r in found} == {0}
-            assert [r["time"] for r in _rows(store, Samples((0,), START + SECOND, START + 3 * SECOND))] == [
+            assert [r["time"] for r in rows_of(store, Samples((0,), START + SECOND, START + 3 * SECOND))] == [
                 START + SECOND,
                 START + 2 * SECOND,
             ]
-            _tidy(store)
+            tidy(store)
 
     @pytest.mark.parametrize("span", [DAY // 24, DAY, 20 * DAY])
     def test_buckets_keep_the_extremes_and_average_over_readings(self, store: Store, span: Micros) -> None:
@@ -56,8 +44,8 @@ class SamplesContract:
         for step in range(3):
             store.commit(feed.step(random_rows(step, series, 400, span=span), series))
             if step == 1:
-                _tidy(store)
-        found = _rows(store, Samples((0, 2), START, START + span, 20))
+                tidy(store)
+        found = rows_of(store, Samples((0, 2), START, START + span, 20))
         wide = found[0]["step"]
         assert wide > 0
         assert max(sum(r["series"] == s for r in found) for s in (0, 2)) <= 20
@@ -72,7 +60,7 @@ class SamplesContract:
         feed, series = Feed(), building(1)
         rows = [Row(0, START + i * SECOND, 1.0) for i in (*range(300), *range(3000, 3300))]
         store.commit(feed.step(rows, series))
-        found = _rows(store, Samples((0,), START, START + 3300 * SECOND, 100))
+        found = rows_of(store, Samples((0,), START, START + 3300 * SECOND, 100))
         assert sum(r["count"] for r in found) == 600
         assert not [r for r in found if START + 300 * SECOND <= r["time"] < START + 3000 * SECOND - found[0]["step"]]
 
@@ -80,7 +68,7 @@ class SamplesContract:
         feed, series = Feed(), building(1)
         odd = [Row(0, START + i, 9e9, quality=3) for i in range(50)] + [Row(0, START + 60, None, Kind.TEXT, "x")]
         store.commit(feed.step([*odd, *(Row(0, START + 100 + i, 5.0) for i in range(50))], series))
-        (row,) = _rows(store, Samples((0,), START, START + 60 * SECOND, 10))
+        (row,) = rows_of(store, Samples((0,), START, START + 60 * SECOND, 10))
         assert (row["count"], row["min"], row["max"]) == (50, 5.0, 5.0)
 
     @pytest.mark.parametrize("span", [DAY // 24, DAY])
@@ -91,7 +79,7 @@ class SamplesContract:
         numbers = [Row(0, START + i * span // 100, float(i)) for i in range(100)]
         store.commit(feed.step([*rows, *numbers], series))
         for _ in range(2):
-            found = _rows(store, Samples((0, 2), START, START + span, 20))
+            found = rows_of(store, Samples((0, 2), START, START + span, 20))
             assert found[0]["step"] > 0
             words = [r["text"] for r in found if r["series"] == 2]
             assert list(dict.fromkeys(words)) in (["ok", "warning", None], ["ok", None, "warning"])
@@ -99,7 +87,7 @@ class SamplesContract:
             assert {r["count"] for r in found if r["series"] == 2} == {0}
             assert sum(r["count"] for r in found if r["series"] == 0) == 100
             assert {r["text"] for r in found if r["series"] == 0} == {None}
-            _tidy(store)
+            tidy(store)
 
     def test_series_are_found_by_words_in_any_of_their_names(self, store: Store) -> None:
         feed, series = Feed(), building(4)
@@ -127,16 +115,16 @@ class SamplesContract:
         assert len(store.ask(Samples(beyond, START, START + DAY)).rows) == 0
         few = store.ask(FoundSeries(("co2",), limit=1))
         assert (few.rows["device"].to_pylist(), few.total) == (["device-0"], 4)
-        (one,) = _rows(store, FoundSeries(series=(5,)))
+        (one,) = rows_of(store, FoundSeries(series=(5,)))
         assert (one["series"], one["device"], one["metric"], one["time"]) == (5, "device-1", "humidity", START + 5)
-        assert len(_rows(store, History(series=(5, 2)))) == 2
+        assert len(rows_of(store, History(series=(5, 2)))) == 2
 
     def test_what_is_quiet_comes_quietest_first(self, store: Store) -> None:
         feed, series = Feed(), building(4)
         store.commit(feed.step([Row(4 * d, START + d * SECOND, 1.0) for d in range(4)], series))
         found = store.ask(Stale(START + 2 * SECOND, limit=1))
         assert (found.rows["device_id"].to_pylist(), found.total) == (["device-0"], 2)
-        assert _rows(store, Stale(START)) == []
+        assert rows_of(store, Stale(START)) == []
 
 
 def _bucketed(feed: Feed, series: tuple[int, ...], step: Micros) -> dict[tuple[int, Micros], list[float]]:
