@@ -60,10 +60,10 @@ class LiveWorld(World):
         self.live_metrics = Metrics()
         self.following = Following(
             self.log,
-            lambda: self.store,
+            self.store.load,
             self.identities,
             Opener(self.ring),
-            stored=lambda partition: processors[partition].position,
+            stored=lambda: {number: processor.position for number, processor in enumerate(processors)},
             clock=QuickClock(),
         )
         self.entrance = Entrance(

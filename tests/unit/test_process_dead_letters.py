@@ -199,9 +199,7 @@ def test_the_live_feed_shows_events_too() -> None:
     world.send(reading(2.5))
     world.event(value=3.5, event_id="b")
     world.catch_up()
-    following = Following(
-        world.log, lambda: world.store, world.identities, world.opener, stored=lambda partition: 0, events=read_events
-    )
+    following = Following(world.log, world.store.load, world.identities, world.opener, stored=dict, events=read_events)
     fresh = following.read(0, 0, 1 << 20)
     values = [v for one in fresh if one.batch is not None for v in one.batch.columns["value"].to_pylist()]
     assert values == [1.5, 2.5, 3.5]

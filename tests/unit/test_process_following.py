@@ -9,14 +9,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from sonde.changes import State
 from sonde.clock import SECOND
 from sonde.entry import Body, Entry, EntryKind
-from sonde.errors import NotFound, Retry
+from sonde.errors import Hold, NotFound, Retry
 from sonde.frame import Opener
 from sonde.fresh import Fresh
+from sonde.ports import Claim
+from sonde.process.ahead import Ahead
 from sonde.process.following import Following
 from sonde.reading import Batch, Kind, value_of
 from sonde.removal import Floor, PurgeOrder
+from sonde.testing.plain_store import PlainIdentities
 from tests.processor_world import T0, QuickClock, TornLog, World, reading, until
 from tests.scenario import Scenario
 
@@ -47,10 +51,10 @@ def following(world: World) -> Following:
     opener = Opener(world.ring)
     return Following(
         world.log,
-        lambda: world.store,
+        world.store.load,
         world.identities,
         opener,
-        stored=lambda partition: processor.position,
+        stored=lambda: {0: processor.position},
         clock=QuickClock(),
     )
 
@@ -179,24 +183,108 @@ def test_nobody_listens_and_nothing_is_done() -> None:
     assert listener.told[-1].offset == 2
 
 
-def test_without_a_store_it_waits_and_says_why() -> None:
+class Absent:
+    """The store of a world that cannot be asked now, and its identities. ``hold`` is what it says instead, if anything."""
+
+    def __init__(self, world: World, *, away: bool = True, hold: str = "") -> None:
+        self.world, self.away, self.hold, self.loads = world, away, hold, 0
+
+    def load(self, partition: int) -> State:
+        self.loads += 1
+        if self.hold:
+            raise Hold(self.hold)
+        if self.away:
+            raise Retry("the database is away")
+        return self.world.store.load(partition)
+
+    def stored(self) -> dict[int, int]:
+        if self.away:
+            raise Retry("the database is away")
+        return {0: self.world.processor.position}
+
+    def follow(self) -> Following:
+        world = self.world
+        return Following(
+            world.log, self.load, world.identities, Opener(world.ring), stored=self.stored, clock=QuickClock()
+        )
+
+
+def test_what_the_store_must_not_be_asked_for_is_waited_for_and_said() -> None:
     world = World()
-    missing = threading.Event()
-
-    def store() -> Any:
-        if not missing.is_set():
-            raise Retry("the store is being made again")
-        return world.store
-
-    feed = Following(
-        world.log, store, world.identities, Opener(world.ring), stored=lambda partition: 0, clock=QuickClock()
-    )
+    store = Absent(world, away=False, hold="the tables are of another version")
+    feed = store.follow()
     world.send(reading(1.0))
     with listening(world, feed) as listener:
-        until(lambda: feed.problem == "the store is being made again")
-        missing.set()
+        until(lambda: feed.problem == "the tables are of another version")
+        store.hold = ""
         listener.wait()
         assert feed.problem is None
+        assert not feed.unsure
+
+
+def test_without_a_store_it_follows_from_the_end_and_knows_all_again_when_the_store_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sonde.process.following._SURE_SECONDS", 0.0)
+    world = World()
+    world.send(reading(1.0), key=b"before")
+    store = Absent(world)
+    feed = store.follow()
+    with listening(world, feed) as listener:
+        assert listener.begun.wait(20)
+        world.send(reading(1.0), key=b"before")  # nobody can say that it came before
+        world.send(reading(2.0), key=b"since")
+        world.send(reading(2.0), key=b"since")
+        assert [f.offset for f in listener.wait()] == [1, 2, 3]
+        assert [row[3] for row in rows(listener.told).elements()] == ["1.0", "2.0"]
+        assert feed.unsure
+        world.catch_up()
+        store.away = False
+        until(lambda: not feed.unsure)
+        world.send(reading(1.0), key=b"before")
+        world.send(reading(3.0))
+        assert [row[3] for row in rows(listener.wait()[3:]).elements()] == ["3.0"]
+    world.catch_up()
+    assert [row[3] for row in stored(world).elements()] == ["1.0", "2.0", "3.0"], "each is stored once all the same"
+
+
+def test_a_store_far_behind_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sonde.process.following._SURE_SECONDS", 0.0)
+    monkeypatch.setattr("sonde.process.follower.NEAR", 5)
+    world = World()
+    for value in range(10):
+        world.send(reading(float(value)))
+    store = Absent(world, away=False)
+    feed = store.follow()
+    with listening(world, feed) as listener:
+        assert listener.begun.wait(20)
+        world.send(reading(10.0))
+        assert [f.offset for f in listener.wait()] == [10]
+        loads = store.loads
+        assert feed.unsure
+        world.processor.step(0.0)
+        world.catch_up()
+        until(lambda: not feed.unsure)
+        assert store.loads > loads
+        world.send(reading(11.0))
+        told = listener.wait()
+    assert [f.offset for f in told if f.offset > 10] == [11]
+
+
+def test_claims_ahead_of_a_store_are_bounded_and_the_newest_are_known() -> None:
+    """However long the database is away (mistake 11: an unbounded queue in memory)."""
+    ahead = Ahead(PlainIdentities(), most=1000)
+
+    def claim(number: int, offset: int) -> Claim:
+        return Claim(number.to_bytes(16), offset, 0)
+
+    for number in range(10_000):
+        for partition in range(2):
+            assert ahead.first(partition, [claim(number, number)], 0) == [claim(number, number)]
+    assert len(ahead._own) == 1000
+    assert ahead.first(1, [claim(9_600, 20_000)], 0) == [claim(9_600, 9_600)]
+    assert ahead.first(1, [claim(0, 20_000)], 0) == [claim(0, 20_000)], "that is forgotten"
+    assert ahead.first(0, [claim(0, 20_001)], 0) == [claim(0, 20_001)], "and each partition has its own"
 
 
 def test_what_cannot_be_read_is_told_as_lost() -> None:

@@ -8,10 +8,12 @@ import pytest
 
 from sonde.assemble import extras
 from sonde.assemble.broker import BrokerLog, patiently
+from sonde.assemble.impatience import Impatience
 from sonde.assemble.probe import Probe
 from sonde.cli.manager import SOCKET, tell_manager
 from sonde.errors import Hold, Retry
 from sonde.log.memory import MemoryLog
+from tests.processor_world import until
 
 
 def test_the_manager_is_told_in_a_datagram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +86,52 @@ def test_a_probe_says_why_and_forgets_it() -> None:
     away[0] = False
     probe.look()
     assert probe.problem == ""
+
+
+def test_a_probe_that_gets_no_answer_says_so_meanwhile() -> None:
+    asked, answers = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        asked.set()
+        assert answers.wait(60)
+
+    probe = Probe("database", ask, patience=0.0)
+    looking = threading.Thread(target=probe.look)
+    looking.start()
+    assert asked.wait(60)
+    assert probe.problem == "the database does not answer"
+    answers.set()
+    looking.join(60)
+    assert probe.problem == ""
+
+
+def test_who_asks_something_that_hangs_waits_once_and_until_it_answers_not_again() -> None:
+    answers, asks = threading.Event(), Impatience("database")
+    calls = []
+
+    def hang() -> bool:
+        calls.append(1)
+        return answers.wait(60)
+
+    for seconds in (0.01, 60.0):
+        with pytest.raises(Retry, match="the database does not answer"):
+            asks.ask(hang, seconds)
+    assert len(calls) == 1
+    answers.set()
+    until(lambda: _answers(asks))
+    with pytest.raises(Hold, match="the tables"):
+        asks.ask(_refuse, 60.0)
+
+
+def _answers(asks: Impatience) -> bool:
+    try:
+        return asks.ask(lambda: True, 60.0)
+    except Retry:
+        return False
+
+
+def _refuse() -> None:
+    raise Hold("the tables are of another version")
 
 
 class Failing(MemoryLog):

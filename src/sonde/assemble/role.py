@@ -25,14 +25,12 @@ from sonde.assemble.questions import Questions
 from sonde.assemble.ring_watch import RingWatch
 from sonde.assemble.sensors import SIMULATED
 from sonde.assemble.shared_store import SharedStore, refuse_alone
-from sonde.assemble.unsure import UnsureIdentities
+from sonde.assemble.unsure import UnsureStore
 from sonde.config import Loaded
-from sonde.errors import SondeError
 from sonde.frame import Opener
 from sonde.ports import Onlooker
 from sonde.process.following import Following
 from sonde.process.processor import Lag
-from sonde.question import Reached
 from sonde.routing import CONTROL, check_partitions
 from sonde.status import Status
 from sonde.transport.clocks import NodeClocks
@@ -104,12 +102,13 @@ class Server:
         ground, metrics = self._ground, self._ground.metrics
         app: App
         if "api" in self._roles:
+            store = UnsureStore(self._shared)
             self._following = Following(
                 self._broker.log,
-                self._shared.store,
-                UnsureIdentities(self._shared.identities),
+                store.load,
+                store,
                 Opener(ground.ring),
-                stored=self._stored,
+                stored=store.stored,
                 clock=ground.clock,
                 events=events_of(ground.settings),
             )
@@ -219,14 +218,6 @@ class Server:
     def _ticks(self, partition: int) -> bool:
         return self._processing is not None and self._processing.waits(partition)
 
-    def _stored(self, partition: int) -> int:
-        """Up to where a partition is stored, by whichever process; 0 if that cannot be found out now."""
-        try:
-            rows = self._shared.store().ask(Reached()).rows.to_pylist()
-        except SondeError:
-            return 0
-        return next((row["next_offset"] for row in rows if row["partition"] == partition), 0)
-
     def _lag(self) -> Lag:
         return self._processing.lag() if self._processing is not None else Lag(0, 0.0)
 
@@ -245,6 +236,9 @@ class Server:
         return [*found, *(self._edge.problems() if self._edge is not None else [])]
 
     def _warnings(self) -> list[str]:
+        found = []
         if self._shared.problem and self._roles == {"sink"}:
-            return [f"tokens that were not seen here lately cannot be checked: {self._shared.problem}"]
-        return []
+            found.append(f"tokens that were not seen here lately cannot be checked: {self._shared.problem}")
+        if self._following is not None and self._following.unsure:
+            found.append("the store is away, or far behind the log: live charts may show a repetition twice")
+        return found

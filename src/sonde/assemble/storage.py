@@ -11,6 +11,7 @@ import structlog
 from sonde.assemble.definitions import new_definitions
 from sonde.assemble.relearn import relearn
 from sonde.assemble.truth import Need, open_store, open_truth, set_store_aside
+from sonde.changes import State
 from sonde.clock import DAY, SECOND, SystemClock
 from sonde.config import Settings
 from sonde.directory import DataDirectory
@@ -65,7 +66,7 @@ class Storage:
             self.log.close()
             raise
         self.following = Following(
-            self.log, self._store_to_follow, self.identities, self._opener, stored=self.stored_offset, clock=clock
+            self.log, self._load, self.identities, self._opener, stored=lambda: {0: self.stored_offset()}, clock=clock
         )
         metrics.lag_frames.set_function(lambda: self.lag().frames)  # as it is when asked, not as it was after a step
         metrics.lag_seconds.set_function(lambda: self.lag().seconds)
@@ -84,10 +85,11 @@ class Storage:
             raise Retry(self._trouble.get("store", "the store is not open yet"), after=2.0)
         return self._store
 
-    def _store_to_follow(self) -> Store:
+    def _load(self, partition: int) -> State:
+        """What the live feed goes on from."""
         if self._forgotten:
             raise Retry("what came before is being learnt again", after=2.0)
-        return self.store()
+        return self.store().load(partition)
 
     def start(self, record: Record, onlookers: Sequence[Onlooker] = ()) -> None:
         """Begin. ``record`` puts entries into the log: what the configuration says and the log does not, and what the

@@ -1,50 +1,51 @@
 """Identities for those who read the log ahead of the processor, or read it again: they ask, and change nothing."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from sonde.clock import Micros
 from sonde.ports import Claim, Identities
 
-_OWN: Final = 100_000  # claims of its own, before those that the processor has recorded meanwhile are dropped
+OWN: Final = 200_000
 
 
 class Ahead:
-    """A :class:`sonde.ports.Identities` that writes nothing.
+    """A :class:`sonde.ports.Identities` that writes nothing, for those who read partitions in the order of the log.
 
-    What the processor has not come to yet it remembers by itself. ``stored`` says up to which offset the processor has
-    recorded everything; this one has to start there, and go on in the order of the log.
+    What processors have not come to yet it remembers by itself: of all partitions together, the newest ``most`` claims. While
+    the store is away or far behind that may be too few, and a repetition of what was forgotten counts as new.
     """
 
-    def __init__(self, identities: Identities, stored: Callable[[], int]) -> None:
+    def __init__(self, identities: Identities, most: int = OWN) -> None:
         self._identities = identities
-        self._stored = stored
+        self._most = most
         self._lock = threading.Lock()
-        self._own: dict[bytes, Claim] = {}
+        self._own: dict[bytes, Claim] = {}  # the oldest first
 
     def first(self, partition: int, claims: Sequence[Claim], log_time: Micros) -> Sequence[Claim]:
         """See :meth:`sonde.ports.Identities.first`."""
         if not claims:
             return []
         known = self._identities.find(partition, [claim.key for claim in claims])
+        keys = _own_keys(partition, [claim.key for claim in claims])
         with self._lock:
-            if len(self._own) > _OWN:
-                stored = self._stored()
-                self._own = {key: claim for key, claim in self._own.items() if claim.offset >= stored}
-            return [self._first(claim, found) for claim, found in zip(claims, known, strict=True)]
+            firsts = [self._first(key, claim, found) for key, claim, found in zip(keys, claims, known, strict=True)]
+            while len(self._own) > self._most:
+                del self._own[next(iter(self._own))]
+        return firsts
 
-    def _first(self, claim: Claim, found: Claim | None) -> Claim:
-        best = min((c for c in (found, self._own.get(claim.key), claim) if c is not None), key=_place)
+    def _first(self, key: bytes, claim: Claim, found: Claim | None) -> Claim:
+        best = min((c for c in (found, self._own.get(key), claim) if c is not None), key=_place)
         if best is claim:
-            self._own[claim.key] = claim
+            self._own[key] = claim
         return best
 
     def find(self, partition: int, keys: Sequence[bytes]) -> Sequence[Claim | None]:
         """See :meth:`sonde.ports.Identities.find`."""
         known = self._identities.find(partition, keys)
         with self._lock:
-            return [found or self._own.get(key) for key, found in zip(keys, known, strict=True)]
+            return [f or self._own.get(key) for key, f in zip(_own_keys(partition, keys), known, strict=True)]
 
     def forget(self, before: Micros, keep: int, partition: int | None = None) -> Micros:
         """Only the processor forgets."""
@@ -75,6 +76,11 @@ class Asked:
 
     def close(self) -> None:
         return
+
+
+def _own_keys(partition: int, keys: Sequence[bytes]) -> list[bytes]:
+    ending = partition.to_bytes(4)
+    return [key + ending for key in keys]
 
 
 def _place(claim: Claim) -> tuple[int, int]:

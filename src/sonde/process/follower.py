@@ -1,7 +1,7 @@
 """One partition of the log as the live feed sees it: what of each frame is new, and what of it is still shown."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -23,12 +23,14 @@ from sonde.process.recall import Recall
 
 _AT_ONCE: Final = 20_000  # readings told in one go
 _READ_BYTES: Final = 1 << 20
+NEAR: Final = 1000
+"""Frames that a store may be behind the end of the log, to begin where it stands: they are read before anything new is told."""
 
 
 class Follower:
     """Goes on from where it was begun, one look after the other, from one thread; any thread may ``read`` what came before.
 
-    ``ahead`` makes identities for whoever begins anew.
+    ``sure`` says whether it knows all that came before where it began: then it tells each thing once.
     """
 
     def __init__(
@@ -37,15 +39,15 @@ class Follower:
         partition: int,
         opener: Opener,
         meaning: Meaning,
-        ahead: Callable[[], Ahead],
+        ahead: Ahead,
         *,
         clock: Clock,
         events: ReadEvents | None = None,
     ) -> None:
         self._log, self._partition, self._opener = log, partition, opener
-        self._meaning, self._make_ahead = meaning, ahead
+        self._meaning, self._ahead = meaning, ahead
         self._clock, self._events = clock, events
-        self._ahead = ahead()
+        self.sure = False
         self._hiding = Hiding()
         self._dedupe: Dedupe | None = None  # none: nobody listens
         self._gatherer: Gatherer | None = None
@@ -55,16 +57,30 @@ class Follower:
         """Whether it knows where it stands."""
         return self._gatherer is not None
 
-    def begin(self, state: State) -> Sequence[Fresh]:
-        """Start from where the store stands; the place, with nothing in it."""
-        mine = [p.offset for p in state.progress if p.log == self._log.id and p.partition == self._partition]
-        offset = mine[0] if mine else 0
-        self._meaning.begin(state.definitions)
-        self._begin_to_hide(state)
-        self._ahead = self._make_ahead()
-        self._dedupe = Dedupe(self._ahead, self._partition, state.streams)
+    def begin(self, state: State | None) -> Sequence[Fresh]:
+        """Start from where the store stands; the place, with nothing in it. If it is far behind, or cannot be asked (none),
+        start at the end of the log, with what is known."""
+        _, end = self._log.ends().get(self._partition, (0, 0))
+        offset = self._stood(state) if state is not None else 0
+        self.sure = state is not None and self.is_near(offset, end)
+        if not self.sure:
+            offset = end
+        if state is not None:
+            self._meaning.begin(state.definitions)
+            self._begin_to_hide(state)
+        self._dedupe = Dedupe(self._ahead, self._partition, state.streams if state is not None else ())
         self._gatherer = self._gather_from(offset, _READ_BYTES)
         return [Fresh(self._partition, offset, offset, 0)]
+
+    @staticmethod
+    def is_near(stored: int, end: int) -> bool:
+        """Whether a store that stands at ``stored`` is not far behind the ``end`` of the log."""
+        return end - stored <= NEAR
+
+    def _stood(self, state: State) -> int:
+        """Where the store stood."""
+        mine = [p.offset for p in state.progress if p.log == self._log.id and p.partition == self._partition]
+        return mine[0] if mine else 0
 
     def rest(self) -> None:
         """Forget where it stands."""

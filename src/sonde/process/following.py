@@ -2,17 +2,16 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Final
 
 import structlog
 
-from sonde.changes import Series
+from sonde.changes import Series, State
 from sonde.clock import Clock, Micros, SystemClock
 from sonde.errors import Damaged, Hold, NewerFormat, NotFound, Retry
 from sonde.frame import MAGIC, Opener, read_header
 from sonde.fresh import Fresh
-from sonde.ports import Identities, Log, ReadEvents, Store
+from sonde.ports import Identities, Log, ReadEvents
 from sonde.process.ahead import Ahead
 from sonde.process.follower import Follower
 from sonde.process.meaning import Meaning, Roll
@@ -21,44 +20,45 @@ _log = structlog.get_logger()
 _IDLE_SECONDS: Final = 0.2
 _TURN_SECONDS: Final = 0.02  # between two looks at several partitions of which none has anything new
 _RETRY_SECONDS: Final = 1.0
+_SURE_SECONDS: Final = 2.0
 Tell = Callable[[Sequence[Fresh]], None]
 
 
 class Following:
     """A :class:`sonde.ports.Feed` of all partitions, beside processors wherever they are.
 
-    What is new it decides as they do, from the same standing: the store's when somebody began to listen. It runs ahead of
-    them, whose commits it does not wait for. ``stored`` says how far a partition is stored. While nobody listens it does
-    nothing. A partition that cannot be followed now keeps no other from it.
+    What is new it decides as they do, from the same standing: the store's when somebody began to listen, which ``load`` gives
+    for a partition. It runs ahead of them, whose commits it does not wait for. If the store cannot be asked then, or is far
+    behind, it follows from the end of the log, and something that comes again may be told again; it begins anew as soon as
+    ``stored``, the next offset of each partition that is to be stored, is near that end. Both raise :class:`Retry` if that is
+    not known now. While nobody listens it does nothing. A partition that cannot be followed now keeps no other from it.
     """
 
     def __init__(
         self,
         log: Log,
-        store: Callable[[], Store],
+        load: Callable[[int], State],
         identities: Identities,
         opener: Opener,
         *,
-        stored: Callable[[int], int],
+        stored: Callable[[], Mapping[int, int]],
         clock: Clock | None = None,
         events: ReadEvents | None = None,
     ) -> None:
         self._log = log
-        self._store = store
+        self._load, self._stored = load, stored
         self._events = events
         self._clock = clock or SystemClock()
         self._tell: Tell | None = None
         self._heard = threading.Event()
         self._roll = Roll()
+        ahead = Ahead(identities)
         self._followers = {
-            number: Follower(
-                *(log, number, opener, Meaning(self._roll), partial(Ahead, identities, partial(stored, number))),
-                clock=self._clock,
-                events=events,
-            )
+            number: Follower(log, number, opener, Meaning(self._roll), ahead, clock=self._clock, events=events)
             for number in sorted(log.ends()) or [0]
         }
         self._again = dict.fromkeys(self._followers, float("-inf"))  # when each may be tried next
+        self._ask_again = float("-inf")  # whether the store is near the end by now
         self._problems: dict[int, str] = {}
         self.id = log.id
 
@@ -66,6 +66,11 @@ class Following:
     def problem(self) -> str | None:
         """What keeps some partition from being followed."""
         return next(iter(self._problems.values()), None)
+
+    @property
+    def unsure(self) -> bool:
+        """Whether of some partition not all is known that came before: what comes again there may be told again."""
+        return any(follower.begun and not follower.sure for follower in self._followers.values())
 
     def listen(self, tell: Tell | None) -> None:
         """See :meth:`sonde.ports.Feed.listen`."""
@@ -127,6 +132,9 @@ class Following:
 
     def _turn(self, tell: Tell) -> bool:
         """Look once at each partition; whether it need not be waited before the next look."""
+        if self.unsure and self._clock.monotonic() >= self._ask_again:
+            self._make_sure(tell)
+            self._ask_again = self._clock.monotonic() + _SURE_SECONDS
         several = len(self._followers) > 1
         moved = False
         for number, follower in self._followers.items():
@@ -138,7 +146,7 @@ class Following:
     def _follow(self, number: int, follower: Follower, tell: Tell, wait: float) -> bool:
         """Tell what is new in a partition; whether there was something."""
         try:
-            told = follower.look(wait) if follower.begun else follower.begin(self._store().load(number))
+            told = follower.look(wait) if follower.begun else self._begin(number, follower)
         except (Retry, Hold, NotFound) as error:
             self._fail(number, follower, str(error))
             return False
@@ -150,6 +158,24 @@ class Following:
         if told:
             tell(told)
         return bool(told)
+
+    def _begin(self, number: int, follower: Follower) -> Sequence[Fresh]:
+        try:
+            state = self._load(number)
+        except Retry as error:
+            _log.warning("feed_unsure", event_name="feed.unsure", partition=number, problem=str(error))
+            return follower.begin(None)
+        return follower.begin(state)
+
+    def _make_sure(self, tell: Tell) -> None:
+        """Begin those anew of whom the store knows by now what came before."""
+        try:
+            stored, ends = self._stored(), self.ends()
+            for number, follower in self._followers.items():
+                if follower.begun and not follower.sure and follower.is_near(stored.get(number, 0), ends[number][1]):
+                    tell(follower.begin(self._load(number)))
+        except (Retry, Hold, NotFound):  # whoever asks them for something else says why
+            return
 
     def _fail(self, number: int, follower: Follower, problem: str) -> None:
         if self._problems.get(number) != problem:

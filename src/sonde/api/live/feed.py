@@ -169,7 +169,8 @@ class LiveFeed:
                 continue
             if expected is not None and fresh.offset > expected:
                 self._jump(fresh)
-            self._front.setdefault(fresh.partition, fresh.offset)
+            elif expected is None:
+                self._begin_at(fresh)
             self._told[fresh.partition] = fresh.until
             if fresh.until > fresh.offset:
                 self._pending.append(fresh)
@@ -180,6 +181,12 @@ class LiveFeed:
             self._schedule(0.0)
         else:
             self._wake()
+
+    def _begin_at(self, fresh: Fresh) -> None:
+        """The feed may begin at the end of the log: those that asked a moment ago read by themselves what has come since."""
+        self._front[fresh.partition] = fresh.offset
+        for subscription in self._behind:
+            subscription.resumed |= subscription.place.offsets.get(fresh.partition, fresh.offset) < fresh.offset
 
     def _jump(self, fresh: Fresh) -> None:
         """The feed goes on further ahead: those that are live read what lies between by themselves."""
