@@ -209,7 +209,9 @@ def wait_for_more(clients: list[FleetClient], seconds: float = 60.0) -> None:
     )
 
 
-def check_fleet(fleet: Fleet, clients: list[FleetClient], *, least: int = 20) -> None:
+def check_fleet(
+    fleet: Fleet, clients: list[FleetClient], *, least: int = 20, bounds: Mapping[str, Bounds] = BOUNDS
+) -> None:
     """I1 to I6, once all is stored."""
     fleet.wait_until_all_is_stored()
     for client in clients:
@@ -240,14 +242,14 @@ def check_fleet(fleet: Fleet, clients: list[FleetClient], *, least: int = 20) ->
         assert line["missing"] == 0, line
     ((stored,),) = fleet.sql("select count(*) from readings")
     assert sum(line["stored"] for line in lines) == stored, "the ledger says something else than the readings (I5)"
-    check_bounds(fleet)
+    check_bounds(fleet, bounds)
 
 
-def check_bounds(fleet: Fleet) -> None:
+def check_bounds(fleet: Fleet, bounds: Mapping[str, Bounds]) -> None:
     """I6: memory and files of every process, in whichever of its lives; nothing became a dead letter; and database and topic
     take no more than what was stored explains."""
     for process in fleet.processes:
-        BOUNDS[process.role].check(process.output.stem, process.measure(), process.data, process.output)
+        bounds[process.role].check(process.output.stem, process.measure(), process.data, process.output)
     assert fleet.dead_letters() == 0, "something became a dead letter (I6)"
     ((stored, database),) = fleet.sql("select count(*), pg_database_size(current_database()) from readings")
     topic = sum(bytes_of(file) for file in fleet.kafka.files_of(fleet.topic)) / fleet.copies

@@ -74,6 +74,17 @@ class PostgresServer:
         """Let it die without a word, as when the power goes."""
         self._end(signal.SIGQUIT)
 
+    def freeze(self) -> None:
+        """Let it hang: every connection stays, nothing is answered any more."""
+        os.kill(self.pid, signal.SIGSTOP)  # first, so that it starts no further ones
+        for pid in self._servants():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on, if it hangs."""
+        for pid in (*self._servants(), self.pid):
+            os.kill(pid, signal.SIGCONT)
+
     def restart(self) -> None:
         self.stop()
         self.start()
@@ -111,6 +122,9 @@ class PostgresServer:
         assert self._process is not None
         os.kill(self.pid, how)
         self._process.wait(_PATIENCE)
+
+    def _servants(self) -> list[int]:
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def _wait(self) -> None:
         assert self._process is not None
