@@ -26,10 +26,11 @@ def open_trail(directory: DataDirectory, settings: Settings | None = None) -> It
         controls.close()
 
 
-def note_local(directory: DataDirectory, what: str, on: str = "", /, **detail: str) -> None:
-    """Write down that whoever runs this command does ``what`` to ``on``. Call it when all has been checked and nothing has been
-    done yet; no secret in ``detail``. :class:`sonde.errors.Retry` if it cannot be written: then nothing may be done."""
-    with open_trail(directory) as trail:
+def note_local(directory: DataDirectory, settings: Settings | None, what: str, on: str = "", /, **detail: str) -> None:
+    """Write down that whoever runs this command does ``what`` to ``on``, in the database that ``settings`` name, else in the
+    data directory. Call it when all has been checked and nothing has been done yet; no secret in ``detail``.
+    :class:`sonde.errors.Retry` if it cannot be written: then nothing may be done."""
+    with open_trail(directory, settings) as trail:
         note_in(trail, what, on, **detail)
 
 

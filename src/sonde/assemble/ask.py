@@ -16,13 +16,13 @@ from sonde.assemble.server import COOKIE, Running
 from sonde.assemble.tokens import open_people
 from sonde.clock import SECOND, SystemClock
 from sonde.config import Settings
+from sonde.config.sections import Api
 from sonde.directory import DataDirectory
 from sonde.people import People
 from sonde.ports import Credential
 from sonde.question import Sql
 
 _SECONDS: Final = 120
-_PATIENCE: Final = 60.0  # seconds that a database has for an answer
 
 
 def ask_remote(remote: Remote, text: str) -> pa.Table:
@@ -32,15 +32,16 @@ def ask_remote(remote: Remote, text: str) -> pa.Table:
         return reader.read_all()
 
 
-def ask_running(directory: DataDirectory, settings: Settings | None, server: Running, text: str) -> pa.Table:
-    """The rows that the server of this directory answers."""
-    with let_in(directory, settings, "sonde sql", _SECONDS) as headers:
+def ask_running(directory: DataDirectory, server: Running, text: str) -> pa.Table:
+    """The rows that the server of this directory answers, whose store is its own."""
+    with let_in(directory, None, "sonde sql", _SECONDS) as headers:
         return ask_remote(Remote(server.url, headers, server.tls()), text)
 
 
-def ask_database(url: SecretStr, text: str) -> pa.Table:
-    """The rows that a database answers, without a server between."""
-    rows: pa.Table = extras.load("sonde.assemble.database").ask_sql(url, Sql(text, seconds=_PATIENCE))
+def ask_database(url: SecretStr, text: str, limits: Api) -> pa.Table:
+    """The rows that a database answers, without a server between, and with the same limits."""
+    question = Sql(text, seconds=limits.sql_time, rows=limits.sql_rows)
+    rows: pa.Table = extras.load("sonde.assemble.database").ask_sql(url, question)
     return rows
 
 

@@ -78,7 +78,7 @@ def back_up(
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = FileLock(folder / "lock")
     try:
-        note_local(directory, "backup", str(folder.absolute()), keys="yes" if with_keys else "no")
+        note_local(directory, None, "backup", str(folder.absolute()), keys="yes" if with_keys else "no")
         draft = Draft(folder, _free_name(folder), readable(folder))
         draft.open()
         work = _Work(directory, settings, loaded, draft, with_keys, progress, reached)

@@ -34,7 +34,7 @@ def copy_out(
     ring = opening_ring(directory, settings)
     target: Log = load("sonde.assemble.brokers").open_log(to)
     try:
-        note_local(directory, "log.copy", to.topic.name, servers=to.topic.servers)
+        note_local(directory, None, "log.copy", to.topic.name, servers=to.topic.servers)
         copied = copy_log(directory, settings, ring, target, progress, partial=partial)
     finally:
         target.close()

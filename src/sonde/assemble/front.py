@@ -84,7 +84,8 @@ class Front:
     def _try_to_announce(self) -> None:
         directory, files = self._ground.directory, self._ground.files
         try:
-            announce(directory, self.url, files.certificate if files else None)
+            shared = self._ground.settings.topic is not None
+            announce(directory, self.url, files.certificate if files else None, shared=shared)
             self._announced = True
         except OSError as error:  # where readings cannot be written this cannot either; commands find us later
             if not self._begun:

@@ -45,11 +45,11 @@ def invite_here(directory: DataDirectory, settings: Settings, node: str, devices
     """By whoever may write the control database; a server may be running on it or not."""
     files = server_files(directory, settings)
     clock = SystemClock()
-    with open_control(directory) as control:
+    with open_control(directory, settings) as control:
         joining = Joining(
             Access(control, clock),
             clock,
-            partial(note_local, directory),
+            partial(note_local, directory, settings),
             partial(load_authority, directory),
             pinned=files is not None and files.own,
         )

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,7 @@ from cryptography.exceptions import InvalidTag
 
 from sonde.assemble.acts import note_local
 from sonde.assemble.keys import configured
+from sonde.assemble.log import LogView
 from sonde.assemble.places import log_path
 from sonde.assemble.ring_watch import sealing_key
 from sonde.clock import Micros
@@ -21,12 +22,12 @@ from sonde.directory import DataDirectory, FileLock
 from sonde.errors import Conflict, Hold, NotFound
 from sonde.frame import Header
 from sonde.keyring import KEY_BYTES, KeyRing, name_of
-from sonde.log.uses import key_uses
 from sonde.moment import format_time
 from sonde.node.outbox import sealed_with
 
 _PATIENCE: Final = 20.0  # seconds for a running program to take a change up
 _LOOK_SECONDS: Final = 0.05
+_SETTING: Final = "[log] encryption_key"
 _LOSS: Final = (
     "What the store has already stays there, but a rebuild would be without them, and so would a restored backup. "
     "If that is meant: --force"
@@ -63,10 +64,11 @@ class Ring:
     """A key ring of a data directory and what it guards: that of the log, or of the outbox."""
 
     directory: DataDirectory
+    settings: Settings
     path: Path
     setting: str
     given: Sequence[bytes]
-    guarded: Path
+    guarded: Path | None  # none: what is sealed with it is not here
     needs: Callable[[Progress | None], Mapping[str, Need]]
 
     @property
@@ -77,7 +79,7 @@ class Ring:
     @property
     def is_lost(self) -> bool:
         """Whether there is something sealed, and no key at all."""
-        return not self.path.exists() and not self.given and self.guarded.exists()
+        return not self.path.exists() and not self.given and self.guarded is not None and self.guarded.exists()
 
     def load(self) -> KeyRing | None:
         """The ring in the file, if there is one."""
@@ -85,16 +87,18 @@ class Ring:
 
 
 def ring_of_log(directory: DataDirectory, settings: Settings) -> Ring:
-    path = log_path(directory, settings)
-    given = configured(settings.log.encryption_key, "[log] encryption_key")
+    given = configured(settings.log.encryption_key, _SETTING)
 
     def needs(progress: Progress | None) -> Mapping[str, Need]:
-        if not (path / "id").exists():
+        try:
+            with closing(LogView(directory, settings)) as view:
+                found = view.key_uses(progress)
+        except NotFound:  # nothing was ever started here
             return {}
-        found = key_uses(path, progress)
         return {n: Need(u.frames, u.readings, u.segments, u.first, u.last, u.sample) for n, u in found.items()}
 
-    return Ring(directory, directory.keys, "[log] encryption_key", given, path / "id", needs)
+    guarded = log_path(directory, settings) / "id" if settings.topic is None else None
+    return Ring(directory, settings, directory.keys, _SETTING, given, guarded, needs)
 
 
 def ring_of_outbox(directory: DataDirectory, settings: Settings) -> Ring:
@@ -107,7 +111,7 @@ def ring_of_outbox(directory: DataDirectory, settings: Settings) -> Ring:
         return {n: Need(count, rows, 0, first, last) for n, (count, rows, first, last) in sealed_with(path).items()}
 
     directory.node.mkdir(mode=0o700, exist_ok=True)
-    return Ring(directory, directory.node / "keys.json", "[node] encryption_key", given, path, needs)
+    return Ring(directory, settings, directory.node / "keys.json", "[node] encryption_key", given, path, needs)
 
 
 def listed(ring: Ring, progress: Progress | None = None) -> list[KeyLine]:
@@ -139,9 +143,8 @@ def add(ring: Ring, brought: Mapping[str, bytes] | None) -> list[str]:
     if brought is None and ring.is_lost:
         raise _lost(ring)
     keys = brought if brought is not None else _fresh()
-    needs = ring.needs(None)
     with _changing(ring):
-        kept = ring.load()
+        kept, needs = ring.load(), ring.needs(None)
         for name, key in keys.items():
             _check_is(name, key, kept, needs.get(name))
         if kept is None:
@@ -149,7 +152,7 @@ def add(ring: Ring, brought: Mapping[str, bytes] | None) -> list[str]:
             changed = KeyRing(active, dict(keys))
         else:
             changed = replace(kept, keys={**kept.keys, **keys}, retired=kept.retired - keys.keys())
-        note_local(ring.directory, "key.add", " ".join(keys), ring=ring.path.name)
+        note_local(ring.directory, ring.settings, "key.add", " ".join(keys), ring=ring.path.name)
         changed.save(ring.path)
     return list(keys)
 
@@ -166,6 +169,7 @@ class Rotated:
 def rotate(ring: Ring, name: str | None = None) -> Rotated:
     """Let the key ``name`` of the ring seal from now on; a fresh one if none is named. :class:`Conflict` if the configuration
     says which key seals, :class:`NotFound`. Waits until a running program has taken it up."""
+    _check_own(ring)
     if ring.given:
         raise Conflict(
             f"the key that seals comes from {ring.setting}",
@@ -183,7 +187,7 @@ def rotate(ring: Ring, name: str | None = None) -> Rotated:
         if kept is None or (name is not None and name not in kept.keys):
             raise NotFound(f"there is no key {name!r} in {ring.path}", hint="sonde keys list shows them")
         before = kept.active
-        note_local(ring.directory, "key.rotate", key, before=before, ring=ring.path.name)
+        note_local(ring.directory, ring.settings, "key.rotate", key, before=before, ring=ring.path.name)
         replace(kept, active=key, keys={**kept.keys, **fresh}).save(ring.path)
     return Rotated(key, before, _wait_until_sealing(ring.path, key))
 
@@ -199,7 +203,7 @@ def retire(ring: Ring, name: str, *, force: bool = False, progress: Progress | N
             raise NotFound(f"there is no key {name!r} in {ring.path}", hint="sonde keys list shows them")
         if need.frames and not force:
             raise Conflict(f"{said(need)} can be opened with {name!r} alone", hint=_LOSS)
-        note_local(ring.directory, "key.retire", name, frames=str(need.frames), ring=ring.path.name)
+        note_local(ring.directory, ring.settings, "key.retire", name, frames=str(need.frames), ring=ring.path.name)
         keys = {other: key for other, key in kept.keys.items() if other != name}
         active = kept.active if kept.active in keys else next(iter(keys), name)
         lost = {name} if need.frames else set()
@@ -218,11 +222,21 @@ def said(need: Need) -> str:
 @contextmanager
 def _changing(ring: Ring) -> Iterator[None]:
     """One program at a time changes a ring."""
+    _check_own(ring)
     lock = FileLock(ring.path.with_suffix(".lock"))
     try:
         yield
     finally:
         lock.release()
+
+
+def _check_own(ring: Ring) -> None:
+    """:class:`Hold` if other programs need the same keys, which this one cannot give them."""
+    if ring.settings.topic is not None and ring.setting == _SETTING:
+        raise Hold(
+            "a log in Kafka is sealed and opened by many programs, and all of them have to know a new key first",
+            hint=f"Put it into {_SETTING} of all of them, behind the old one; when all have it, in front",
+        )
 
 
 def _fresh() -> Mapping[str, bytes]:

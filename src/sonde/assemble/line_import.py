@@ -79,9 +79,9 @@ def import_lines(
     folder.mkdir(mode=0o700, exist_ok=True)
     record = record_of(folder, path)
     done = read_done(record, path)
-    note_local(directory, "log.import", path.name, from_byte=str(done.bytes))
     made = Imported(before=done.taken)
     with _wire(directory, settings) as wire:
+        note_local(directory, settings, "log.import", path.name, from_byte=str(done.bytes))
         _Import(path, record, done, opened, _Stream(wire), made, progress).run()
     return made
 
@@ -208,8 +208,8 @@ class _Group:
 @contextmanager
 def _wire(directory: DataDirectory, settings: Settings) -> Iterator[Wire]:
     """The way into the log: through the server if one runs, else straight."""
-    if find_running(directory) is not None:
-        with local_sink(directory, NODE) as sink:
+    if find_running(directory) is not None or settings.topic is not None:
+        with local_sink(directory, settings, NODE) as sink:
             wire = open_wire(sink)
             try:
                 yield wire

@@ -20,6 +20,7 @@ from sonde.entry import EntryKind
 from sonde.errors import Damaged, Invalid, KeyMissing, Problem
 from sonde.frame import Frame
 from sonde.log.check import FROM_THE_FIRST, Progress, Verification, Where, check, frames, in_partition, unit_of
+from sonde.log.uses import KeyUse, key_uses, uses_in
 from sonde.log.walk import WalkedLog, verify
 from sonde.moment import format_time
 from sonde.ports import Log
@@ -91,6 +92,12 @@ class LogView:
             progress=progress,
         )
         return (Place(*each) for each in found)
+
+    def key_uses(self, progress: Progress | None) -> Mapping[str, KeyUse]:
+        """By key name, what of the log is sealed with it; no key is needed to know."""
+        if self._settings.topic is not None:
+            return uses_in(self._log, progress)
+        return key_uses(log_path(self._directory, self._settings), progress)
 
     def close(self) -> None:
         self._log.close()

@@ -30,6 +30,6 @@ def status_of(remote: Remote) -> Status:
 @contextmanager
 def server_here(directory: DataDirectory, settings: Settings | None, agent: str) -> Iterator[Remote]:
     """The server that runs on a data directory, for as long as the block lasts. :class:`Hold` if none does."""
-    server = running(directory)
+    server = running(directory, shared=settings is not None and settings.topic is not None)
     with let_in(directory, settings, agent, _SECONDS) as headers:
         yield Remote(server.url, headers, server.tls())

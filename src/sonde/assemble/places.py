@@ -7,6 +7,13 @@ from sonde.directory import DataDirectory
 from sonde.errors import Hold
 
 
+def check_in_files(settings: Settings, what: str, instead: str) -> None:
+    """:class:`Hold` if log and store are not those of a data directory, which ``what`` is about; ``instead`` says what to
+    do."""
+    if settings.topic is not None:
+        raise Hold(f"{what} is for a log and a store in files, and these are in Kafka and PostgreSQL", hint=instead)
+
+
 def log_path(directory: DataDirectory, settings: Settings) -> Path:
     """The folder of the log."""
     if settings.topic is not None:

@@ -85,7 +85,7 @@ class Stopped:
         """Do it, to the end: what was purged is in no table and no part afterwards."""
         detail = {"note": order.note, "before": "" if order.before is None else format_time(order.before)}
         given = {name: text for name, text in detail.items() if text}
-        note_local(self._directory, "purge", order.text, readings=str(order.readings), **given)
+        note_local(self._directory, None, "purge", order.text, readings=str(order.readings), **given)
         self._sink.record_now([order.entry(order.who)])
         self._catch_up()
         while self._store.maintain():

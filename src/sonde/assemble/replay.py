@@ -13,6 +13,7 @@ from sonde.assemble.keys import open_ring
 from sonde.assemble.server import running
 from sonde.assemble.tokens import open_people
 from sonde.clock import DAY, SystemClock
+from sonde.config import Settings
 from sonde.directory import DataDirectory
 from sonde.errors import Conflict
 from sonde.node.outbox import SqliteOutbox
@@ -41,11 +42,12 @@ class Sink:
 
 
 @contextmanager
-def local_sink(directory: DataDirectory, node: str = NODE) -> Iterator[Sink]:
-    """The server that runs on a data directory, with a token of the node ``node`` that ends when this does."""
-    server = running(directory)
+def local_sink(directory: DataDirectory, settings: Settings | None, node: str = NODE) -> Iterator[Sink]:
+    """The server that runs on a data directory, with a token of the node ``node`` that ends when this does, in the database
+    that the settings name or in the directory."""
+    server = running(directory, shared=settings is not None and settings.topic is not None)
     folder = directory.path / node
-    with open_people(directory) as people:
+    with open_people(directory, settings) as people:
         token = _token(people, node)
         try:
             folder.mkdir(mode=0o700, exist_ok=True)

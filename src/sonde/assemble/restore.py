@@ -68,7 +68,7 @@ def restore(
             brought.save(target / "keys.json")
         log = _go_on(target, reached)
         directory = DataDirectory(target)
-        note_local(directory, "restore", snapshot.path.name, made=format_time(manifest.made), log=log)
+        note_local(directory, None, "restore", snapshot.path.name, made=format_time(manifest.made), log=log)
         reached("noted")
         write_file(target / "FORMAT", msgspec.json.encode({"format": manifest.data_format}))
         reached("formatted")

@@ -16,11 +16,13 @@ COOKIE: Final = "sonde_session"
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A server that runs: where it listens, its process, and the file with the certificate that it shows, if it does."""
+    """A server that runs: where it listens, its process, the file with the certificate that it shows, if it does, and whether
+    log and store are not its own: then who may come in stands in a database."""
 
     url: str
     pid: int
     certificate: str = ""
+    shared: bool = False
 
     def tls(self, identity: Path | None = None) -> ClientTls | None:
         """What commands on the same machine trust: exactly that certificate, whatever names it is for."""
@@ -31,9 +33,9 @@ class Running(msgspec.Struct, frozen=True):
         return f"{self.url}{SIGN_IN}?link={secret}"
 
 
-def announce(directory: DataDirectory, url: str, certificate: Path | None = None) -> Running:
-    """Write down that this process listens at ``url``, and shows ``certificate``."""
-    here = Running(url, os.getpid(), str(certificate.absolute()) if certificate else "")
+def announce(directory: DataDirectory, url: str, certificate: Path | None = None, *, shared: bool = False) -> Running:
+    """Write down that this process listens at ``url``, and shows ``certificate``; and whether log and store are ``shared``."""
+    here = Running(url, os.getpid(), str(certificate.absolute()) if certificate else "", shared)
     write_file(directory.server, msgspec.json.encode(here), mode=0o600)
     return here
 
@@ -57,9 +59,13 @@ def find_running(directory: DataDirectory) -> Running | None:
     return found
 
 
-def running(directory: DataDirectory) -> Running:
-    """The server that runs on a data directory; :class:`Hold` if none does."""
+def running(directory: DataDirectory, *, shared: bool = False) -> Running:
+    """The server that runs on a data directory; :class:`Hold` if none does. ``shared`` says that it may run elsewhere too."""
     found = find_running(directory)
     if found is None:
-        raise Hold(f"no server runs on {directory.path}", hint=f"Start one: sonde up --data {directory.path}")
+        way = "Name the directory of one that does with --data, or the address of an api with --url"
+        raise Hold(
+            f"no server runs on {directory.path}",
+            hint=way if shared else f"Start one: sonde up --data {directory.path}",
+        )
     return found

@@ -1,11 +1,12 @@
 """``sonde backup``: everything, while it runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from sonde.assemble.backup import back_up
+from sonde.assemble.places import check_in_files
 from sonde.assemble.snapshot import Snapshot, faults, newest
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Sets
 from sonde.cli.progress import progress_bar
@@ -14,6 +15,9 @@ from sonde.cli.terminal import done, note, warn
 from sonde.directory import DataDirectory
 from sonde.moment import format_time
 
+_INSTEAD: Final = (
+    "Back up the database with pg_dump, and keep the master keys; the brokers keep the log in copies: docs/scaling.md"
+)
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -38,10 +42,12 @@ def backup(
     if verify:
         _verify(newest(folder))
         return
+    loaded = load_settings(config, data, set_)
+    check_in_files(loaded.settled(), "sonde backup", _INSTEAD)
     with progress_bar("backing up") as report:
         made = back_up(
             DataDirectory.open(data),
-            load_settings(config, data, set_),
+            loaded,
             folder,
             with_keys=not without_keys,
             keep=keep,

@@ -23,7 +23,7 @@ def calling(
             yield client
         return
     place = place_of(data)
-    server = running(place.directory)
+    server = running(place.directory, shared=place.settings is not None)
     tls = server.tls()
     with (
         let_in(*place, agent, seconds) as headers,

@@ -8,7 +8,7 @@ import typer
 from sonde.assemble.acts import note_local
 from sonde.assemble.certificates import Shown, renew_server, shown
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
-from sonde.cli.settings import load_settings
+from sonde.cli.settings import load_settings, place_of
 from sonde.cli.tables import print_json, print_table
 from sonde.cli.terminal import done
 from sonde.clock import DAY, SystemClock
@@ -39,7 +39,7 @@ def renew(
 ) -> None:
     """Make a new certificate for the server, with a new key. A running server shows it to new connections at once."""
     directory = DataDirectory.open(data)
-    made = renew_server(directory, host or (), partial(note_local, directory))
+    made = renew_server(directory, host or (), partial(note_local, *place_of(data)))
     done(f"wrote {directory.certificate}: for {', '.join(made.names)}, until {format_time(made.ends)[:10]}")
 
 

@@ -6,10 +6,9 @@ import typer
 
 from sonde.assemble.dead_letters import chosen, dead_letters_of, send_again
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
-from sonde.cli.settings import load_settings
+from sonde.cli.settings import installation, load_settings
 from sonde.cli.tables import print_json, print_table
 from sonde.cli.terminal import done, note
-from sonde.directory import DataDirectory
 from sonde.errors import Hold
 from sonde.moment import format_time
 from sonde.ports import DeadLetter
@@ -56,7 +55,7 @@ def retry(
     left; one that still cannot be read comes back as a new letter."""
     if bool(names) == all_:
         raise Hold("name the letters, or say --all", hint="See sonde dlq list")
-    directory, settings = DataDirectory.create(data), load_settings(config, data, set_).settled()
+    directory, settings = installation(data, config, set_)
     with dead_letters_of(settings) as letters:
         number = 0
         for letter, offset in send_again(directory, settings, letters, chosen(letters, names or ())):

@@ -11,6 +11,7 @@ import typer
 from sonde.assemble.acts import note_local
 from sonde.assemble.certificates import make_certificates
 from sonde.cli.options import DEFAULT_DATA
+from sonde.cli.settings import place_of
 from sonde.cli.terminal import done, note
 from sonde.config import as_file
 from sonde.directory import DataDirectory
@@ -55,7 +56,7 @@ def init(
 
 def _make(data: Path, hosts: list[str]) -> None:
     directory = DataDirectory.create(data)
-    made = make_certificates(directory, hosts, partial(note_local, directory))
+    made = make_certificates(directory, hosts, partial(note_local, *place_of(data)))
     done(f"wrote {directory.certificate}: for {', '.join(made.names)}, until {format_time(made.ends)[:10]}")
     done(f"wrote {directory.authority}: what browsers and clients have to trust; keep authority.key beside it secret")
 

@@ -20,7 +20,7 @@ from sonde.assemble.key_acts import (
 from sonde.assemble.key_source import SOURCES, keys_from
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
 from sonde.cli.progress import progress_bar
-from sonde.cli.settings import load_settings
+from sonde.cli.settings import installation
 from sonde.cli.tables import print_json, print_table
 from sonde.cli.terminal import done, note, warn
 from sonde.directory import DataDirectory
@@ -102,8 +102,8 @@ def retire_(
 
 
 def _ring(data: Path, config: Path | None, sets: list[str] | None, outbox: bool) -> Ring:
-    directory, settings = DataDirectory.open(data), load_settings(config, data, sets).settled()
-    return ring_of_outbox(directory, settings) if outbox else ring_of_log(directory, settings)
+    directory, settings = installation(data, config, sets)
+    return ring_of_outbox(DataDirectory.open(data), settings) if outbox else ring_of_log(directory, settings)
 
 
 def _tell(made: Rotated) -> None:

@@ -122,7 +122,7 @@ def import_(
     Done twice, nothing is stored twice; what was interrupted goes on. Lines that cannot be taken are printed with their
     numbers, and the exit code is 1.
     """
-    directory, settings = installation(data, config, set_)
+    directory, settings = DataDirectory.open(data), load_settings(config, data, set_).settled()
     found = [keys_from(source) for source in key or ()]
     keys = {name: each for keys in found for name, each in keys.items()} or opening_ring(directory, settings).keys
     with progress_bar("importing") as report:

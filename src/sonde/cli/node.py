@@ -16,7 +16,7 @@ from sonde.assemble.remote import Remote, client_tls
 from sonde.cli.live import NodeTable
 from sonde.cli.options import DEFAULT_DATA, Ca, Config, Data, Json, Plain, Sets, TokenFile, Url, bearer_token
 from sonde.cli.running import Screen, Stop, run
-from sonde.cli.settings import load_settings
+from sonde.cli.settings import installation, load_settings
 from sonde.cli.tables import print_json
 from sonde.cli.terminal import ACCENT, done, note
 from sonde.directory import DataDirectory
@@ -75,8 +75,7 @@ def invite(
         headers = {"Authorization": f"Bearer {bearer_token(token_file)}"}
         made = invite_there(Remote(url, headers, client_tls(url, ca, data)), name, device or (), lasts)
     else:
-        settings = load_settings(config, data, set_).settled()
-        made = invite_here(DataDirectory.open(data), settings, name, device or (), lasts)
+        made = invite_here(*installation(data, config, set_), name, device or (), lasts)
     if json:
         print_json({"node": made.node, "url": made.url, "code": made.code, "expires": made.expires})
         return

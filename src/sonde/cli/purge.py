@@ -9,15 +9,14 @@ from typing import Annotated, Protocol
 import msgspec
 import typer
 
-from sonde.assemble.ask import let_in
+from sonde.assemble.look_up import server_here
 from sonde.assemble.purging import Matching, Stopped, purge_over
 from sonde.assemble.remote import Remote, client_tls
 from sonde.assemble.server import find_running
 from sonde.cli.options import DEFAULT_DATA, Ca, Config, Data, Sets, TokenFile, Url, bearer_token
-from sonde.cli.settings import load_settings
+from sonde.cli.settings import installation, load_settings
 from sonde.cli.terminal import done, note
 from sonde.clock import SECOND, Micros, SystemClock
-from sonde.directory import DataDirectory
 from sonde.errors import Hold, Invalid, Problem
 from sonde.moment import format_time, parse_span, parse_time
 from sonde.removal import PurgeOrder, whole_windows
@@ -25,7 +24,6 @@ from sonde.removal import PurgeOrder, whole_windows
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _WORD = "purge"
-_SECONDS = 600
 
 
 class _Place(Protocol):
@@ -101,13 +99,12 @@ def _opened(
         bearer = bearer_token(token)
         yield _Server(Remote(url, {"Authorization": f"Bearer {bearer}"} if bearer else {}, client_tls(url, ca, data)))
         return
-    directory = DataDirectory.open(data)
-    server = find_running(directory)
-    if server is not None:
-        with let_in(directory, None, "sonde purge", _SECONDS) as headers:
-            yield _Server(Remote(server.url, headers, server.tls()))
+    directory, settings = installation(data, config, sets)
+    if settings.topic is not None or find_running(directory) is not None:
+        with server_here(directory, settings, "sonde purge") as remote:
+            yield _Server(remote)
         return
-    stopped = Stopped(directory, load_settings(config, data, list(sets or [])).settled())
+    stopped = Stopped(directory, settings)
     try:
         yield stopped
     finally:

@@ -1,14 +1,21 @@
 """``sonde rebuild``: the store again, from the log."""
 
+from typing import Final
+
 import typer
 
 from sonde.assemble.offline import remake
+from sonde.assemble.places import check_in_files
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Sets
 from sonde.cli.progress import progress_bar
 from sonde.cli.settings import load_settings
 from sonde.cli.terminal import done, note, warn
 from sonde.directory import DataDirectory
 
+_INSTEAD: Final = (
+    "Stop the processors, name an empty database in [store] url and start them again: they make the store from the log; "
+    "docs/scaling.md says how the tokens get there"
+)
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -20,6 +27,7 @@ def rebuild(data: Data = DEFAULT_DATA, config: Config = None, set_: Sets = None)
     by itself.
     """
     settings = load_settings(config, data, set_).settled()
+    check_in_files(settings, "sonde rebuild", _INSTEAD)
     with progress_bar("rebuilding", counts="frames") as report:
         made = remake(DataDirectory.open(data), settings, report)
     done(f"the store was made again, up to frame {made.offset:,} of the log")

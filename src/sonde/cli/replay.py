@@ -12,9 +12,9 @@ from sonde.assemble.replay import Progress, ReplayOptions, Sink, Summary, local_
 from sonde.cli.options import DEFAULT_DATA, Ca, Data, bearer_token
 from sonde.cli.progress import progress_bar
 from sonde.cli.running import Stop
+from sonde.cli.settings import place_of
 from sonde.cli.terminal import done, is_live, note, warn
 from sonde.config.values import parse_speed
-from sonde.directory import DataDirectory
 from sonde.errors import Hold, Invalid, Problem
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -54,11 +54,7 @@ def replay(
         loop=loop,
     )
     stop = Stop()
-    target = (
-        nullcontext(_remote(url, token_file, client_tls(url, ca, data)))
-        if url
-        else local_sink(DataDirectory.open(data))
-    )
+    target = nullcontext(_remote(url, token_file, client_tls(url, ca, data))) if url else local_sink(*place_of(data))
     with target as sink, progress_bar("sending", counts="rows") as report:
         said: set[str] = set()
 

@@ -7,6 +7,7 @@ import typer
 
 from sonde.assemble.restore import restore as restore_backup
 from sonde.cli.progress import progress_bar
+from sonde.cli.settings import place_of
 from sonde.cli.terminal import done, note, warn
 from sonde.moment import format_time
 
@@ -36,4 +37,6 @@ def restore(
         warn(
             f"the log needs the keys {', '.join(made.missing_keys)}: bring them before the start, sonde keys add --key SOURCE"
         )
+    if place_of(data).settings is not None:
+        note(f"These settings name Kafka and PostgreSQL: to go on there, sonde log copy --from {data}")
     note(f"Start it: sonde up --data {data}. Tokens that were revoked since then are valid again: sonde token list")

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sonde.assemble.server import find_running
 from sonde.cli.terminal import warn
 from sonde.config import Loaded, Settings, load
 from sonde.directory import DataDirectory
+from sonde.errors import Hold
 
 
 class Place(NamedTuple):
@@ -19,8 +21,9 @@ class Place(NamedTuple):
 
 def config_file(config: Path | None, data: Path) -> Path | None:
     """The file that holds the configuration: the one named, else that of the data directory, else that of this one."""
-    if config is not None:
-        return config
+    named = os.environ.get("SONDE_CONFIG", "")  # also for commands that have no option for it
+    if config is not None or named:
+        return config or Path(named)
     found = [path for path in (data / "config.ini", Path("config.ini")) if path.is_file()]
     if len(found) == 2 and not found[0].samefile(found[1]):
         warn(f"{found[1]} is not read, because {found[0]} is there; name the one you mean with --config")
@@ -41,7 +44,7 @@ def place_of(data: Path, config: Path | None = None, options: Sequence[str] | No
     settings = load(config_file(config, data), os.environ, options or ()).settings
     if settings is not None and settings.database is not None:
         return Place(DataDirectory(data), settings)
-    return Place(DataDirectory.open(data), None)
+    return Place(_own(data), None)
 
 
 def installation(
@@ -50,4 +53,16 @@ def installation(
     """The data directory of a command, and what it runs with. The directory has to be there, unless log and store are
     elsewhere."""
     settings = load_settings(config, data, options).settled()
-    return DataDirectory(data) if settings.topic is not None else DataDirectory.open(data), settings
+    return DataDirectory(data) if settings.topic is not None else _own(data), settings
+
+
+def _own(data: Path) -> DataDirectory:
+    """A data directory that holds everything; :class:`Hold` if one runs there of which the settings say otherwise."""
+    directory = DataDirectory.open(data)
+    server = find_running(directory)
+    if server is not None and server.shared:
+        raise Hold(
+            f"what runs on {data} has its log in Kafka and its store in PostgreSQL, and these settings name neither",
+            hint="Give this command the same settings: SONDE_CONFIG names their file; or the same environment",
+        )
+    return directory

@@ -69,7 +69,7 @@ def revoke(token: _NameOrId, data: Data = DEFAULT_DATA, config: Config = None, s
 def link(token: _NameOrId = _ADMIN, data: Data = DEFAULT_DATA, config: Config = None, set_: Sets = None) -> None:
     """Print a link that signs a browser in, once, with the rights of a token."""
     place = place_of(data, config, set_)
-    server = running(place.directory)
+    server = running(place.directory, shared=place.settings is not None)
     with open_people(*place) as people:
         secret = people.make_link(token)
     typer.echo(server.sign_in_url(secret))

@@ -1,14 +1,16 @@
 """Which master keys the frames of a log need, by their headers alone."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sonde.clock import Micros
 from sonde.codec import Codec
 from sonde.errors import Damaged, NewerFormat
-from sonde.frame import Header
-from sonde.log.check import Progress
+from sonde.frame import MAGIC, Header, read_header
+from sonde.log.check import Progress, records
 from sonde.log.walk import headers, segment_bytes
+from sonde.ports import Log, Record
 
 
 @dataclass(slots=True)
@@ -36,15 +38,28 @@ def key_uses(path: Path, progress: Progress | None = None) -> dict[str, KeyUse]:
     total, done = segment_bytes(path), 0
     uses: dict[str, KeyUse] = {}
     for size, found in headers(path):
-        here: set[str] = set()
-        for header in found:
-            if isinstance(header, Damaged | NewerFormat) or header.codec == Codec.PLAIN:
-                continue
-            use = uses.setdefault(header.key, KeyUse(header))
-            use.count(header)
-            use.segments += header.key not in here
-            here.add(header.key)
+        here = {use.sample.key for header in found if (use := _count(uses, header)) is not None}
+        for name in here:
+            uses[name].segments += 1
         done += size
         if progress is not None:
             progress(min(done, total), total)
     return uses
+
+
+def uses_in(log: Log, progress: Progress | None = None) -> dict[str, KeyUse]:
+    """The same of any log, by its port; there are no segments in it."""
+    uses: dict[str, KeyUse] = {}
+    for _, record in records(log, log.ends(), progress):
+        if isinstance(record, Record) and record.frame.startswith(MAGIC):
+            with suppress(Damaged, NewerFormat):  # what is damaged needs no key any more
+                _count(uses, read_header(record.frame))
+    return uses
+
+
+def _count(uses: dict[str, KeyUse], header: Header | Damaged | NewerFormat) -> KeyUse | None:
+    if isinstance(header, Damaged | NewerFormat) or header.codec == Codec.PLAIN:
+        return None
+    use = uses.setdefault(header.key, KeyUse(header))
+    use.count(header)
+    return use
