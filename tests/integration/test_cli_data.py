@@ -150,7 +150,7 @@ def test_damage_in_the_log_is_named_with_its_place(tmp_path: Path) -> None:
         assert found["sound"] is False
         assert found["damage"][0][0] == str(segment)
         assert found["damage"][0][1] > 0
-        assert f"damaged   {segment} at byte" in on(up, "log", "verify", code=1)
+        assert f"damaged    {segment} at byte" in on(up, "log", "verify", code=1)
 
 
 def test_without_keys_the_log_can_be_verified_and_not_read(tmp_path: Path) -> None:

@@ -181,7 +181,11 @@ class Retention(Section):
     newest checkpoints, so that nothing that can be asked for is lost, and what does not fit after that is refused (503)."""
 
     readings: MaybeSpan = key(None, "Age at which raw readings go. Empty: never.", ge=1, example="365d")
-    readings_size: MaybeSize = key(None, "Most bytes of sealed raw readings; then the oldest go.", ge=1 << 10)
+    readings_size: MaybeSize = key(
+        None,
+        "Most bytes of sealed raw readings, in PostgreSQL of all of them; then the oldest go, by whole days there.",
+        ge=1 << 10,
+    )
     windows: Ages = key({}, "Age at which windows of each width go. Not named: never.", example="5m: 365d, 15m: 1825d")
     windows_size: MaybeSize = key(None, "Most bytes of sealed windows; then the oldest go.", ge=1 << 10)
     alerts: MaybeSpan = key(None, "Age at which alerts go, from when they were over. Empty: never.", ge=1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from sonde.config.model import Settings
 from sonde.moment import format_span
@@ -36,12 +36,32 @@ def worth_knowing(settings: Settings, spoken: Spoken) -> Iterator[str]:
     host = settings.server.host
     if spoken.get(("server", "host")) == "HOST" and not is_loopback(host):
         yield f"HOST makes Sonde listen on {host}, beyond this machine"
+    yield from _not_kept_here(settings, spoken)
     if settings.topic is None:
         defaults = type(settings.kafka).model_fields
         for (section, key), where in spoken.items():
             if section == "kafka" and getattr(settings.kafka, key) != defaults[key].default:
                 yield f"{where} is not used: the log is in files, as [log] url says"
                 return
+
+
+_OF_FILES: Final = {
+    "windows_size": "give windows an age: [retention] windows",
+    "alerts_most": "give alerts an age: [retention] alerts",
+    "log_size": "the brokers bound a topic: its retention.bytes",
+    "warn_below": "the disks are those of the brokers and the database",
+    "shed_below": "the disks are those of the brokers and the database",
+    "shed": "the disks are those of the brokers and the database",
+}
+"""Keys of [retention] that mean something for files only, and what is there instead."""
+
+
+def _not_kept_here(settings: Settings, spoken: Spoken) -> Iterator[str]:
+    defaults = type(settings.retention).model_fields
+    for key, instead in _OF_FILES.items():
+        if settings.database is not None and getattr(settings.retention, key) != defaults[key].default:
+            where = spoken.get(("retention", key), f"[retention] {key}")
+            yield f"{where} does nothing where log and store are Kafka and PostgreSQL; {instead}"
 
 
 def _windows(settings: Settings, spoken: Spoken) -> Iterator[tuple[str, str]]:
