@@ -83,11 +83,15 @@ def old_floors(policy: Policy, now: Micros, floors: Mapping[str, Micros]) -> lis
 def large_floors(policy: Policy, held: Held) -> list[Floor]:
     """Floors to raise because of size: so that the oldest pieces go, until what is left fits."""
     found: list[Floor] = []
-    sizes: list[tuple[What, int | None]] = [("readings", policy.readings_bytes), ("windows", policy.windows_bytes)]
-    for content, limit in sizes:
+    sizes: list[tuple[What, int | None, int]] = [
+        ("readings", policy.readings_bytes, held.growing),
+        ("windows", policy.windows_bytes, 0),
+    ]
+    for content, limit, growing in sizes:
         if limit is not None:
             pieces = [piece for piece in held.pieces if piece.content == content]
-            found += _raised(content, _oldest(pieces, sum(p.bytes for p in pieces) - limit), held, "size")
+            excess = sum(piece.bytes for piece in pieces) + growing - limit
+            found += _raised(content, _oldest(pieces, excess), held, "size")
     return found
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import count, pairwise
@@ -11,9 +11,15 @@ from typing import Final
 import numpy as np
 import pytest
 
+from sonde.assemble.floors import Floors
 from sonde.changes import Purge
 from sonde.clock import DAY, SECOND, Micros, SystemClock
+from sonde.control.audit import MemoryAuditTrail
+from sonde.entry import Entry
+from sonde.metrics import Metrics
+from sonde.process.definitions import Definitions
 from sonde.question import History, Sql, Totals
+from sonde.retention import Policy
 from sonde.store.postgres import days, housekeeping
 from sonde.store.postgres.connections import Connection, Connections
 from sonde.store.postgres.days import DayTables, Span
@@ -169,6 +175,39 @@ def test_what_a_floor_hides_is_dropped_day_by_day_and_windows_stay(make: Make) -
     assert counted[0]["n"] == windows[0]["n"] + len(live.readings) - 3
     store.commit(feed.step([*rows(20, 2), *rows(0, 1)]))
     assert names(store)[0] == Span.of_day(TODAY - 5).name, "for what is hidden no table is made"
+
+
+def test_readings_that_take_too_much_go_by_whole_days_until_they_fit(make: Make) -> None:
+    store, feed, learnt, asked = make(), Feed(), Definitions(), []
+    store.commit(feed.step(rows(4, 5, each=400), SERIES))
+
+    def record(entries: Sequence[Entry]) -> None:
+        asked.append(entries)
+        changed = [definition for entry in entries for definition in learnt.apply(entry, TODAY * DAY)]
+        store.commit(feed.step(definitions=changed))
+
+    def look(most: int) -> None:
+        policy = Policy(readings_bytes=most)
+        audit, clock = MemoryAuditTrail(), NoonClock()
+        floors = Floors(policy, lambda: store, lambda: TODAY * DAY, record, audit, clock, Metrics())
+        floors.look()
+        floors.look()
+        tidy(store)
+
+    held = store.held()
+    assert len(held.pieces) == 4
+    assert held.growing > 0, "what is of today counts, though it cannot go"
+    total = sum(piece.bytes for piece in held.pieces) + held.growing
+    look(total)
+    assert not asked
+    look(total - 1)
+    assert len(asked) == 1, "it is asked for once"
+    assert names(store)[0] == Span.of_day(TODAY - 3).name
+    assert sum(piece.bytes for piece in store.held().pieces) + store.held().growing < total
+    look(1024)
+    assert names(store)[0] == Span.of_day(TODAY).name
+    assert rows_of(store, Totals())[0]["readings"] == 400
+    assert store.held().settled
 
 
 def test_a_table_whose_dropping_was_broken_off_goes(make: Make, postgres: PostgresServer, tables: str) -> None:

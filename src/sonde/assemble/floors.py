@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -76,4 +77,4 @@ class Floors:
         floors = {name: max(held.floors.get(name, 0), self._asked.get(name, 0)) for name in names}
         for name, at in floors.items():
             self._metrics.floor.labels(name).set(at / SECOND)
-        return Held(held.pieces, held.widths, floors, held.safe, held.settled and floors == dict(held.floors))
+        return replace(held, floors=floors, settled=held.settled and floors == dict(held.floors))

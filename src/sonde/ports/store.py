@@ -56,13 +56,15 @@ class Piece:
 class Held:
     """What a store holds of the past: its sealed pieces, the widths of its windows in seconds, the floors in force by name
     (:mod:`sonde.removal`); by partition the offset below which no checkpoint needs the log (``safe``; none: no checkpoint
-    yet); ``settled`` when nothing that is hidden still takes room."""
+    yet); ``settled`` when nothing that is hidden still takes room; ``growing``, the bytes of readings that cannot go yet and
+    count all the same."""
 
     pieces: Sequence[Piece] = ()
     widths: frozenset[int] = frozenset()
     floors: Mapping[str, Micros] = field(default_factory=dict)
     safe: Mapping[int, int] = field(default_factory=dict)
     settled: bool = True
+    growing: int = 0
 
 
 class Holdings(Protocol):

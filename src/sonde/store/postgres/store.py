@@ -92,18 +92,17 @@ class PostgresStore:
             safe = connection.execute(
                 "select partition, next_offset from store.progress where log = %s", (self.log,)
             ).fetchall()
-            pieces = [
-                Piece("readings", rows, size, span.first * DAY, span.end * DAY - 1)
-                for span, rows, size in _sizes(connection, known)
-                if span.end <= today  # what still grows does not go
-            ]
+            sizes = list(_sizes(connection, known))
             ((busy,),) = connection.execute(
                 "select exists (select from store.purged)"
                 " or exists (select from store.floors where width > 0 and cleared < before)"
             ).fetchall()
+        ended = [one for one in sizes if one[0].end <= today]  # what still grows does not go
+        pieces = [Piece("readings", rows, size, span.first * DAY, span.end * DAY - 1) for span, rows, size in ended]
         below = floors.get("readings", 0)
         settled = not busy and all(piece.last >= below for piece in pieces)
-        return Held(pieces, frozenset(width for (width,) in widths), floors, dict(safe), settled)
+        growing = sum(size for span, _, size in sizes if span.end > today)
+        return Held(pieces, frozenset(width for (width,) in widths), floors, dict(safe), settled, growing)
 
     def want_checkpoint(self) -> None:
         """See :meth:`sonde.ports.Holdings.want_checkpoint`. There are none here."""
