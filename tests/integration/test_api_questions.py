@@ -249,6 +249,20 @@ def test_gaps_of_the_node_of_a_device_from_a_moment_on(api: httpx.Client) -> Non
     assert api.get("/gaps", params={"since": "yesterday"}).status_code == 422
 
 
+def test_samples_of_a_sensor_that_failed_and_of_words(api: httpx.Client) -> None:
+    """A value that is not there is null, among readings and among buckets."""
+    path = "/samples?series=14,9,0,1,2&since=2025-12-31T23:00:00Z&until=2026-01-01T00:00:00Z"
+    found = {one["series"]: one for one in get(api, f"{path}&points=60")}
+    assert (found[14]["value"], found[14]["quality"]) == ([None], [1])
+    assert found[9]["value"] == ['a "quoted" ü\n']
+    assert len(found[0]["value"]) == 60
+    found = {one["series"]: one for one in get(api, f"{path}&points=35")}
+    assert (found[14]["avg"], found[14]["count"], found[14]["quality"]) == ([None], [0], [1])
+    assert (found[9]["text"], found[9]["avg"]) == (['a "quoted" ü\n'], [None])
+    assert sum(found[0]["count"]) == 60
+    assert "text" not in found[0]
+
+
 def test_sql(api: httpx.Client) -> None:
     text = "select device, time, value from readings where metric = 'co2' order by time, device limit 1"
     response = api.post("/sql", json={"sql": text})

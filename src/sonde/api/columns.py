@@ -66,8 +66,8 @@ def members(names: pa.Array, values: pa.Array) -> pa.Array:
 
 
 def join(texts: pa.Array) -> bytes:
-    """``[a,b,…]`` of JSON texts."""
-    joined = _joined(texts, pa.array([0, len(texts)], pa.int32()))[0].as_buffer()
+    """``[a,b,…]`` of JSON texts; null stands for ``null``."""
+    joined = _joined(texts.fill_null("null"), pa.array([0, len(texts)], pa.int32()))[0].as_buffer()
     return b"".join((b"[", joined, b"]"))
 
 

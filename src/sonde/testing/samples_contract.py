@@ -87,6 +87,7 @@ class SamplesContract:
             assert {r["count"] for r in found if r["series"] == 2} == {0}
             assert sum(r["count"] for r in found if r["series"] == 0) == 100
             assert {r["text"] for r in found if r["series"] == 0} == {None}
+            assert rows_of(store, Samples((2,), START, START + span, 20)) == [r for r in found if r["series"] == 2]
             tidy(store)
 
     def test_series_are_found_by_words_in_any_of_their_names(self, store: Store) -> None:

@@ -2,24 +2,28 @@
 import uPlot from "./vendor/uplot.js";
 import { html, useEffect, useLayoutEffect, useRef } from "./vendor/preact.js";
 import { cell } from "./cell.js";
-import { columns, common, holes, title } from "./lines.js";
-import { look, now, pan, time, zoom } from "./time.js";
-import { axisTimes, letter, number } from "./words.js";
+import { columns, title, worded } from "./lines.js";
+import { above, underneath } from "./marks.js";
+import { lanes } from "./states.js";
+import { look, pan, time, zoom } from "./time.js";
+import { axisTimes, number } from "./words.js";
 
 /**
  * @typedef {import("./lines.js").Line} Line
  * @typedef {{since: number, until: number, state: string, severity: string, threshold: number | null, message: string}} Mark an alert
- * @typedef {{lines: Line[], first: number, style: string, height: number, since: number, until: number, version: number, marks: Mark[], range: {min: number | null, max: number | null} | null, label: string}} Props
- * `first` is the place of the first line among all that are picked: it gives colour and letter. `version` moves with the data.
+ * @typedef {{lines: Line[], first: number, style: string, height: number, since: number, until: number, version: number, marks: Mark[], gaps: import("./gaps.js").Band[], words?: string[], range: {min: number | null, max: number | null} | null, label: string}} Props
+ * `words` are those that a chart of words may say, in the order of their colours. `first` is the place of the first line among all that are picked: it gives colour and letter. `version` moves with the data.
  */
 
 /** Where the cursor stands, in seconds; null: nowhere. All charts share it. */
 export const cursor = cell(/** @type {number | null} */ (null));
 const sync = uPlot.sync("time");
+/** What `uPlot.join` does with a null in a line: the line has none of the others' moments around it either, so a hole stays one. */
+const EXPAND = 2;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 /** The colours of the style sheet, as they are now. */
-function inks() {
+export function inks() {
   const style = getComputedStyle(document.documentElement);
   const of = (/** @type {string} */ name) => style.getPropertyValue(`--${name}`).trim();
   return { line: of("line"), quiet: of("quiet"), ink: of("ink"), accent: of("accent"), ground: of("ground"), warn: of("warn"), bad: of("bad"), series: [1, 2, 3, 4, 5, 6, 7, 8].map((n) => of(`s${n}`)) };
@@ -52,6 +56,8 @@ export function Chart(props) {
   }, [shape]);
 
   useEffect(() => plot.current?.setData(data(props), false), [props.version, shape]);
+  const besides = JSON.stringify([props.gaps.map(({ key, from, to }) => [key, from, to]), props.marks.map(({ since, until, severity }) => [since, until, severity]), props.words]);
+  useEffect(() => plot.current?.redraw(false, false), [besides]);
   useLayoutEffect(() => {
     plot.current?.batch(() => plot.current.setScale("x", { min: props.since, max: props.until }));
   }, [props.since, props.until, props.version, shape]);
@@ -60,9 +66,9 @@ export function Chart(props) {
 
 /** @param {Props} props @returns {any} */
 function data(props) {
-  const tables = props.lines.map((line) => columns(line, line.step > 0));
+  const tables = props.lines.map((line) => columns(line, line.step > 0 && !worded(line)));
   if (tables.length === 1) return tables[0];
-  return tables.length ? uPlot.join(/** @type {any} */ (tables)) : [[]];
+  return tables.length ? uPlot.join(/** @type {any} */ (tables), tables.map((table) => table.map(() => EXPAND))) : [[]];
 }
 
 /**
@@ -77,10 +83,11 @@ function options(shown, width) {
   const series = [{}];
   /** @type {any[]} */
   const bands = [];
+  const words = worded(props.lines[0]);
   props.lines.forEach((line, i) => {
     const stroke = ink.series[(props.first + i) % ink.series.length];
     series.push({ label: title(line), stroke, width: 1.5, spanGaps: false, paths: paths(props.style), points: { show: props.style === "points" ? true : undefined, size: 4, fill: stroke, filter: props.style === "points" ? undefined : lonely } });
-    if (line.step > 0) {
+    if (line.step > 0 && !words) {
       series.push({ stroke: null, width: 0, points: { show: false } }, { stroke: null, width: 0, points: { show: false } });
       bands.push({ series: [series.length - 1, series.length - 2], fill: `${stroke}33` });
     }
@@ -96,14 +103,14 @@ function options(shown, width) {
     scales: { x: { time: true, range: (/** @type {any} */ _, /** @type {number} */ min, /** @type {number} */ max) => /** @type {[number, number]} */ ([min, max]) }, y: { range: fitted } },
     axes: [
       { stroke: ink.quiet, font, grid: { stroke: ink.line, width: 1 }, ticks: { stroke: ink.line, size: 4, width: 1 }, space: 72, size: 24, gap: 4, values: (/** @type {any} */ _, /** @type {number[]} */ splits, /** @type {number} */ __, /** @type {number} */ ___, /** @type {number} */ step) => axisTimes(splits, step, time.get().utc) },
-      { stroke: ink.quiet, font, grid: { stroke: ink.line, width: 1 }, ticks: { show: false }, size: 56, gap: 6, space: 28, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((v) => number(v, decimals(splits))) },
+      { stroke: ink.quiet, font, grid: { show: !words, stroke: ink.line, width: 1 }, ticks: { show: false }, size: 56, gap: 6, space: 28, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((v) => (words ? "" : number(v, decimals(splits)))) },
     ],
     tzDate: (/** @type {number} */ at) => (time.get().utc ? uPlot.tzDate(new Date(at * 1000), "Etc/UTC") : new Date(at * 1000)),
     hooks: {
       setCursor: [(/** @type {any} */ u) => u.cursor.event && cursor.set(u.cursor.left >= 0 ? u.posToVal(u.cursor.left, "x") : null)],
       setSelect: [(/** @type {any} */ u) => select(u)],
       drawClear: [(/** @type {any} */ u) => underneath(u, shown.current, ink)],
-      draw: [(/** @type {any} */ u) => above(u, shown.current, ink)],
+      draw: [(/** @type {any} */ u) => words && lanes(u, shown.current, ink), (/** @type {any} */ u) => above(u, shown.current, ink)],
     },
   };
 }
@@ -146,109 +153,6 @@ function select(u) {
     look(u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x"));
     u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
   }
-}
-
-/** What lies under the lines: holes, the declared range. @param {any} u @param {Props} props @param {ReturnType<typeof inks>} ink */
-function underneath(u, props, ink) {
-  const { ctx } = u;
-  const { left, top, width, height } = u.bbox;
-  ctx.save();
-  ctx.beginPath();
-  ctx.rect(left, top, width, height);
-  ctx.clip();
-  ctx.strokeStyle = ink.line;
-  ctx.lineWidth = devicePixelRatio;
-  for (const [from, to] of common(props.lines.map(holes))) {
-    const [x, end] = [u.valToPos(from, "x", true), u.valToPos(to, "x", true)];
-    if (end < left || x > left + width) continue;
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(x, top, end - x, height);
-    ctx.clip();
-    ctx.beginPath();
-    for (let d = Math.max(x, left) - height - ((Math.max(x, left) - height) % (8 * devicePixelRatio)); d < Math.min(end, left + width); d += 8 * devicePixelRatio) {
-      ctx.moveTo(d, top + height);
-      ctx.lineTo(d + height, top);
-    }
-    ctx.stroke();
-    ctx.restore();
-  }
-  const edge = u.valToPos(now(), "x", true);
-  if (edge < left + width) {
-    ctx.strokeStyle = ink.quiet;
-    ctx.setLineDash([2 * devicePixelRatio, 3 * devicePixelRatio]);
-    across(ctx, edge, top, edge, top + height);
-  }
-  for (const bound of [props.range?.min, props.range?.max]) {
-    if (typeof bound !== "number") continue;
-    const y = u.valToPos(bound, "y", true);
-    if (y <= top || y >= top + height) continue;
-    ctx.strokeStyle = ink.quiet;
-    ctx.setLineDash([6 * devicePixelRatio, 3 * devicePixelRatio]);
-    across(ctx, left, y, left + width, y);
-  }
-  ctx.restore();
-}
-
-/** What lies above them: alerts, what late data mended, letters at the lines' ends. @param {any} u @param {Props} props @param {ReturnType<typeof inks>} ink */
-function above(u, props, ink) {
-  const { ctx } = u;
-  const { left, top, width, height } = u.bbox;
-  const px = devicePixelRatio;
-  ctx.save();
-  for (const mark of props.marks) {
-    const x = Math.max(left, u.valToPos(mark.since, "x", true));
-    const end = Math.min(left + width, u.valToPos(mark.until, "x", true));
-    if (end < left || x > left + width) continue;
-    ctx.fillStyle = ctx.strokeStyle = mark.severity === "critical" ? ink.bad : ink.warn;
-    ctx.fillRect(x, top, Math.max(px, end - x), 3 * px);
-    triangle(ctx, x, top + 3 * px, px);
-    const y = mark.threshold === null ? -1 : u.valToPos(mark.threshold, "y", true);
-    if (y > top && y < top + height) {
-      ctx.lineWidth = px;
-      ctx.setLineDash([4 * px, 4 * px]);
-      across(ctx, x, y, Math.max(x + 8 * px, end), y);
-    }
-  }
-  ctx.setLineDash([]);
-  ctx.fillStyle = ink.accent;
-  for (const [from, to] of props.lines.flatMap((line) => line.mended)) {
-    const x = Math.max(left, u.valToPos(from, "x", true));
-    ctx.fillRect(x, top + height - 3 * px, Math.max(4 * px, Math.min(left + width, u.valToPos(to, "x", true)) - x), 3 * px);
-  }
-  if (props.lines.length + props.first > 1) props.lines.forEach((line, i) => mark(u, line, props.first + i, ink));
-  ctx.restore();
-}
-
-/** The letter of a line at its right end. @param {any} u @param {Line} line @param {number} index @param {ReturnType<typeof inks>} ink */
-function mark(u, line, index, ink) {
-  let last = line.t.length - 1;
-  while (last >= 0 && (line.mid[last] === null || line.t[last] > u.scales.x.max)) last -= 1;
-  if (last < 0 || line.t[last] < u.scales.x.min) return;
-  const { left, width } = u.bbox;
-  const x = Math.min(u.valToPos(line.t[last] + line.step / 2, "x", true), left + width) + 5 * devicePixelRatio;
-  u.ctx.font = `600 ${10 * devicePixelRatio}px system-ui, sans-serif`;
-  u.ctx.textAlign = "left";
-  u.ctx.textBaseline = "middle";
-  u.ctx.fillStyle = ink.series[index % ink.series.length];
-  u.ctx.fillText(letter(index), x, u.valToPos(line.mid[last], "y", true));
-}
-
-/** @param {CanvasRenderingContext2D} ctx @param {number} x @param {number} y @param {number} px */
-function triangle(ctx, x, y, px) {
-  ctx.beginPath();
-  ctx.moveTo(x - 4 * px, y);
-  ctx.lineTo(x + 4 * px, y);
-  ctx.lineTo(x, y + 6 * px);
-  ctx.fill();
-}
-
-/** @param {CanvasRenderingContext2D} ctx @param {number} x @param {number} y @param {number} x2 @param {number} y2 */
-function across(ctx, x, y, x2, y2) {
-  ctx.beginPath();
-  ctx.moveTo(x, y);
-  ctx.lineTo(x2, y2);
-  ctx.stroke();
 }
 
 /** Wheel with Ctrl zooms, with Shift pans; a finger pans, two zoom. @param {any} u */

@@ -4,10 +4,13 @@ import { ask, query, useAnswer } from "./ask.js";
 import { useCell } from "./cell.js";
 import { Chart } from "./chart.js";
 import { Charting } from "./charting.js";
-import { Legend } from "./legend.js";
+import { GapList, placed, useGaps } from "./gaps.js";
+import { chartOf, Legend } from "./legend.js";
 import { Empty, Problem, Waiting } from "./parts.js";
 import { Picker } from "./picker.js";
+import { worded } from "./lines.js";
 import { ReadingsTable } from "./readings.js";
+import { LANE, WordKey, wordsOf } from "./states.js";
 import { advance, go, now, place, seen, time } from "./time.js";
 import { number, rfc, seconds, span } from "./words.js";
 
@@ -27,6 +30,8 @@ export function Explore() {
   useEffect(() => charting.pick(picked), [picked.join()]);
   useEffect(() => time.watch(() => charting.moved()), []);
   const { since, until } = useEdge(charting, lines.length > 0, style === "table" ? 0.5 : 0.016);
+  const gaps = useGaps(lines, since);
+  const bands = placed(gaps, lines, since, until);
   const toggle = (/** @type {number} */ series) => pick(picked.includes(series) ? picked.filter((s) => s !== series) : [...picked, series].slice(-MOST));
   const otherLog = cursor && params.get("log") && !cursor.startsWith(`${params.get("log")}.`);
   useEffect(() => {
@@ -43,7 +48,7 @@ export function Explore() {
       ${names ? html`<p class="problem" role="status">${names}</p>` : null}
       ${picked.length === 0 && !params.get("find") ? html`<${Empty} title="Pick a series"><p>Search on the left by device, metric, site or zone, or press <kbd>/</kbd>. Several may be picked, up to ${MOST}; those with the same metric share a chart.</p><//>` : null}
       ${picked.length && lines.length === 0 && !trouble ? html`<${Waiting} lines=${8} />` : null}
-      ${style === "table" ? html`<${ReadingsTable} lines=${lines} since=${since} until=${until} />` : html`<${Panels} lines=${lines} version=${version} style=${style} since=${since} until=${until} />`}
+      ${style === "table" ? html`<${GapList} bands=${bands} /><${ReadingsTable} lines=${lines} since=${since} until=${until} />` : html`<${Panels} lines=${lines} version=${version} style=${style} since=${since} until=${until} gaps=${gaps} /><${GapList} bands=${bands} />`}
       ${lines.length ? html`<${Legend} lines=${lines} version=${version} since=${since} until=${until} remove=${toggle} />` : null}
     </section>
   </main>`;
@@ -103,19 +108,19 @@ function useEdge(charting, moving, least) {
   return { since: end - length, until: end };
 }
 
-/** Charts, one for each metric and unit. @param {{lines: Line[], version: number, style: string, since: number, until: number}} props */
-function Panels({ lines, version, style, since, until }) {
+/** Charts, one for each metric and unit. @param {{lines: Line[], version: number, style: string, since: number, until: number, gaps: import("./gaps.js").Gap[]}} props */
+function Panels({ lines, version, style, since, until, gaps }) {
   const marks = useMarks(lines, since);
   /** @type {Map<string, Line[]>} */
   const panels = new Map();
-  for (const line of lines) panels.set(`${line.metric} ${line.unit}`, [...(panels.get(`${line.metric} ${line.unit}`) ?? []), line]);
+  for (const line of lines) panels.set(chartOf(line), [...(panels.get(chartOf(line)) ?? []), line]);
   const height = panels.size > 2 ? 180 : panels.size === 2 || innerWidth < 720 ? 240 : 360;
   let first = 0;
   return [...panels].map(([name, mine]) => {
     const from = first;
     first += mine.length;
     const own = marks.filter((/** @type {any} */ m) => mine.some((line) => line.device === m.device && line.metric === m.metric));
-    return html`<${Panel} key=${name} lines=${mine} first=${from} style=${style} height=${height} since=${since} until=${until} version=${version} marks=${own} />`;
+    return html`<${Panel} key=${name} lines=${mine} first=${from} style=${style} height=${height} since=${since} until=${until} version=${version} marks=${own} gaps=${placed(gaps, mine, since, until)} />`;
   });
 }
 
@@ -125,18 +130,23 @@ function Panel(props) {
   const types = useAnswer(query("/telemetry-types", { device_id: device })).data?.telemetry_types ?? {};
   const range = types[metric]?.range ?? null;
   const total = props.lines.reduce((sum, line) => sum + (line.step ? line.n.reduce((a, b) => a + b, 0) : line.t.length), 0);
-  const said = step ? `1 point = ${span(step)} of ${number(total, 0)} readings: mean, and a band from least to greatest` : `every reading, ${number(total, 0)}`;
+  const words = worded(props.lines[0]) ? wordsOf(props.lines, (types[metric]?.enum ?? []).map(String)) : [];
+  const said = words.length ? wordy(step, total) : step ? `1 point = ${span(step)} of ${number(total, 0)} readings: mean, and a band from least to greatest` : `every reading, ${number(total, 0)}`;
   const table = (/** @type {Event} */ event) => {
     event.preventDefault();
     go("explore", { as: "table" }, { replace: true });
   };
   return html`<section class="panel">
     <header><h2>${metric}</h2> <span class="unit">${unit}</span> ${ranged(range, unit)}<span class="how">${said}</span></header>
-    ${["number", "integer", "boolean"].includes(kind)
-      ? html`<${Chart} ...${props} range=${range} label=${`${metric} of ${props.lines.map((line) => line.device).join(", ")}; as a table: press t`} />`
-      : html`<p class="quiet">${metric} is ${kind === "json" ? "JSON" : kind}: no line can show it. <a href="#/explore" onClick=${table}>See it as a table</a></p>`}
+    ${kind !== "json" && kind !== "none"
+      ? html`<${Chart} ...${props} words=${words} height=${worded(props.lines[0]) ? props.lines.length * LANE + 32 : props.height} range=${range} label=${`${metric} of ${props.lines.map((line) => line.device).join(", ")}; as a table: press t`} />`
+      : html`<p class="quiet">${metric} is ${kind === "json" ? "JSON" : "without a value"}: no line can show it. <a href="#/explore" onClick=${table}>See it as a table</a></p>`}
+    ${words.length ? html`<${WordKey} words=${words} />` : null}
   </section>`;
 }
+
+/** @param {number} step @param {number} total */
+const wordy = (step, total) => (step ? `1 point = ${span(step)}; hatched where it says several things` : `every reading, ${number(total, 0)}`);
 
 /** @param {any} range @param {string} unit */
 const ranged = (range, unit) => (range && (range.min !== null || range.max !== null) ? html`<span class="quiet">range ${range.min ?? "…"} to ${range.max ?? "…"} ${unit}</span>` : null);

@@ -12,7 +12,7 @@
  * @property {number} step seconds
  * @property {number[]} t seconds since 1970 @property {(number | null)[]} mid @property {(number | null)[]} lo
  * @property {(number | null)[]} hi @property {number[]} n readings @property {number[]} q the worst quality
- * @property {unknown[]} raw values as they came, only of a line with step 0
+ * @property {unknown[]} raw values as they came, of a line with step 0; of a line of words what each bucket says, null: several things
  * @property {[number, number][]} mended spans that late data changed
  */
 
@@ -34,10 +34,13 @@ export function lineOf(said) {
   const { series, device, metric, site, zone, labels, kind, unit } = said;
   const t = said.time.map((/** @type {number} */ micros) => micros / 1e6);
   const head = { series, device, metric, site, zone, labels, kind, unit, t, q: said.quality, mended: [] };
-  if (said.step) return { ...head, step: said.step / 1e6, mid: said.avg, lo: said.min, hi: said.max, n: said.count, raw: [] };
+  if (said.step) return { ...head, step: said.step / 1e6, mid: said.avg, lo: said.min, hi: said.max, n: said.count, raw: said.text ?? [] };
   const mid = said.value.map((/** @type {unknown} */ v, /** @type {number} */ i) => drawn(v, said.quality[i]));
   return { ...head, step: 0, mid, lo: mid, hi: mid, n: [], raw: said.value };
 }
+
+/** Whether its values are words. @param {Line} line */
+export const worded = (line) => line.kind === "text";
 
 /** What a reading must say to be of this series. @param {{device: string, metric: string, site?: string, zone?: string, labels?: Record<string, string>}} of */
 export const nameOf = (of) => JSON.stringify([of.device, of.metric, of.site ?? "", of.zone ?? "", Object.entries(of.labels ?? {}).sort()]);
@@ -72,7 +75,7 @@ export function at(times, time) {
  * @param {number} quality
  */
 export function fold(line, micros, value, quality) {
-  if (line.step) foldBucket(line, micros, drawn(value, quality), quality);
+  if (line.step) foldBucket(line, micros, value, quality);
   else insert(line, micros / 1e6, value, quality);
 }
 
@@ -87,8 +90,9 @@ function insert(line, time, value, quality) {
   line.raw.splice(place, 0, value);
 }
 
-/** @param {Line} line @param {number} micros @param {number | null} value @param {number} quality */
-function foldBucket(line, micros, value, quality) {
+/** @param {Line} line @param {number} micros @param {unknown} came @param {number} quality */
+function foldBucket(line, micros, came, quality) {
+  const value = drawn(came, quality);
   const step = Math.round(line.step * 1e6);
   const time = (Math.floor(micros / step) * step) / 1e6;
   const place = at(line.t, time);
@@ -97,8 +101,10 @@ function foldBucket(line, micros, value, quality) {
     line.n.splice(place, 0, 0);
     line.q.splice(place, 0, 0);
     for (const column of [line.mid, line.lo, line.hi]) column.splice(place, 0, null);
+    if (worded(line)) line.raw.splice(place, 0, came);
   }
   line.q[place] = Math.max(line.q[place], quality);
+  if (worded(line) && line.raw[place] !== came) line.raw[place] = null;
   if (value === null) return;
   const before = line.n[place];
   line.mid[place] = ((line.mid[place] ?? 0) * before + value) / (before + 1);
@@ -117,6 +123,7 @@ export function trim(line, since) {
   if (cut < 64) return;
   const columns = line.step ? [line.t, line.mid, line.lo, line.hi, line.n, line.q] : [line.t, line.mid, line.q, line.raw];
   for (const column of columns) column.splice(0, cut);
+  if (line.step && worded(line)) line.raw.splice(0, cut);
 }
 
 /**
@@ -189,7 +196,7 @@ export function indexAt(line, time) {
  * @param {Line} line
  * @param {number} index
  */
-export const valueAt = (line, index) => (line.step ? line.mid[index] : line.raw[index]);
+export const valueAt = (line, index) => (line.step && !worded(line) ? line.mid[index] : line.raw[index]);
 
 /**
  * Least, mean and greatest in a span; how many readings they stand for.
@@ -210,6 +217,9 @@ export function stats(line, since, until) {
   }
   return count ? { least, most, mean: sum / count, count } : null;
 }
+
+/** How many readings, or buckets, there are in a span. @param {Line} line @param {number} since @param {number} until */
+export const countIn = (line, since, until) => at(line.t, until) - at(line.t, since);
 
 /**
  * The spans that all of them have in common.
