@@ -16,7 +16,7 @@ from sonde.store.postgres.answers import Answers
 from sonde.store.postgres.connections import Connections
 from sonde.store.postgres.guard import ROLE
 from sonde.store.postgres.store import PostgresStore
-from sonde.store.schema import READINGS_COLUMNS, WINDOWS_COLUMNS
+from sonde.store.views import READINGS_COLUMNS, WINDOWS_COLUMNS
 from sonde.testing.answers import VIEWS
 from sonde.testing.asking import rows_of
 from sonde.testing.store_feed import LOG, Feed, building, random_rows

@@ -164,23 +164,14 @@ def fleet_of(
 
 @dataclass
 class FleetClient(Client):
-    """The same as on the embedded road; ``up`` is the fleet, and the store is asked in PostgreSQL's words."""
+    """The same as on the embedded road; ``up`` is the fleet."""
 
     up: Any
 
     def check(self) -> None:
-        """I1 and I2: what was confirmed is stored exactly once, and nothing that was not sent."""
-        assert not self.refusals, self.refusals[:3]
+        """I1 and I2, as on the embedded road; and whoever was told to come later was told when."""
         assert all(after for _, after in self.busy), "an answer that says later, and not when"
-        stored = self.up.sql(
-            f"select value::bigint / {self.rows}, count(*), count(distinct value) from readings"
-            f" where device = '{self.name}' group by 1"
-        )
-        wrong = [number for number, readings, different in stored if not readings == different == self.rows]
-        assert not wrong, f"batches stored more than once, or in part (I1): {wrong[:5]}"
-        numbers = {int(number) for number, _, _ in stored}
-        assert not self.confirmed - numbers, f"confirmed and not stored (I1): {sorted(self.confirmed - numbers)[:5]}"
-        assert not numbers - self.sent, f"stored and never sent (I2): {sorted(numbers - self.sent)[:5]}"
+        super().check()
 
 
 @contextmanager

@@ -299,7 +299,7 @@ class Client:
         """I1 and I2: what was confirmed is stored exactly once, and nothing that was not sent."""
         assert not self.refusals, self.refusals[:3]
         stored = self.up.sql(
-            f"select cast(value as bigint) // {self.rows}, count(*), count(distinct value) from readings"
+            f"select cast(floor(value / {self.rows}) as bigint), count(*), count(distinct value) from readings"
             f" where device = '{self.name}' group by 1"
         )
         wrong = [number for number, readings, different in stored if not readings == different == self.rows]

@@ -82,20 +82,20 @@ def test_a_part_a_day_and_sparse_days_together(tmp_path: Path) -> None:
 def test_superseded_files_stay_while_a_question_may_read_them(tmp_path: Path) -> None:
     store, feed = DuckStore(tmp_path, LOG, hot_rows=100, checkpoint_seconds=0.0), Feed()
     house = store._housekeeping
-    seen = house.begin_question()  # as a question does that has begun and not read anything yet
+    seen = house.superseded.begin()  # as a question does that has begun and not read anything yet
     layout = house.layout
     try:
         for step in range(30):
             store.commit(feed.step(random_rows(step, SERIES, 100), SERIES))
             tidy(store)
             if step == 3:
-                house.end_question(seen)
-                seen, layout = house.begin_question(), house.layout
+                house.superseded.end(seen)
+                seen, layout = house.superseded.begin(), house.layout
         held = {p.name for p in layout.parts}
         there = {file.name for file in (tmp_path / "parts").iterdir()}
         assert held <= there
         assert not held & {p.name for p in house.layout.parts}, "nothing was merged: nothing was shown"
-        house.end_question(seen)
+        house.superseded.end(seen)
         store.commit(feed.step(random_rows(99, SERIES, 100)))
         tidy(store)
         assert {file.name for file in (tmp_path / "parts").iterdir()} == store.named_parts()

@@ -7,13 +7,14 @@ process with all three roles, and a node.
 import threading
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, Self
 
 from sonde.api.app import HEALTH_ROUTERS, create_app
 from sonde.assemble.broker import Broker, patiently
-from sonde.assemble.counted import level, total
+from sonde.assemble.counted import counted
 from sonde.assemble.edge import Edge
 from sonde.assemble.front import Front
 from sonde.assemble.ground import Ground
@@ -171,21 +172,14 @@ class Server:
 
     def status(self) -> Status:
         """How it is. What is stored, and how far behind, are of the partitions of this process."""
-        metrics, lag = self._ground.metrics, self._lag()
+        lag = self._lag()
         stored = self._processing.stored_offset if self._processing is not None else 0
-        return Status(
-            now=self._ground.clock.now(),
-            received=total(metrics.received),
-            durable=total(metrics.durable),
-            stored=total(metrics.stored),
-            duplicate=total(metrics.duplicate),
-            refused=total(metrics.refused),
+        return replace(
+            counted(self._ground.clock.now(), self._ground.metrics),
             log_end=stored + lag.frames,
             stored_offset=stored,
             lag_seconds=lag.seconds,
             last_durable=self._sink.last_durable,
-            series=round(level(metrics.series)),
-            alerts_firing=round(level(metrics.alerts_open)),
             disk_free=self._broker.free,
             connections=self._front.connections,
             outbox=self._edge.lanes() if self._edge is not None else (),

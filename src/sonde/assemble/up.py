@@ -5,11 +5,12 @@ end the node stops first, then the server, then the sink, and the store last, so
 """
 
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
-from sonde.assemble.counted import level, total
+from sonde.assemble.counted import counted
 from sonde.assemble.disk import Disk
 from sonde.assemble.front import Front
 from sonde.assemble.ground import Ground
@@ -120,20 +121,13 @@ class Up:
 
     def status(self) -> Status:
         """How it is."""
-        metrics, lag = self._ground.metrics, self._storage.lag().seconds
-        return Status(
-            now=self._ground.clock.now(),
-            received=total(metrics.received),
-            durable=total(metrics.durable),
-            stored=total(metrics.stored),
-            duplicate=total(metrics.duplicate),
-            refused=total(metrics.refused),
+        lag = self._storage.lag().seconds
+        return replace(
+            counted(self._ground.clock.now(), self._ground.metrics),
             log_end=sum(end for _, end in self._disk.log.ends().values()),
             stored_offset=self._storage.stored_offset(),
             lag_seconds=lag,
             last_durable=self._sink.last_durable,
-            series=round(level(metrics.series)),
-            alerts_firing=round(level(metrics.alerts_open)),
             disk_free=self._disk.log.free,
             connections=self._front.connections,
             outbox=self._edge.lanes(),

@@ -1,6 +1,7 @@
 """Options that several commands have."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,6 +11,10 @@ DEFAULT_DATA: Final = Path("sonde-data")
 
 Data = Annotated[
     Path, typer.Option("--data", metavar="DIR", envvar="SONDE_DATA", show_envvar=False, help="Data directory.")
+]
+OwnData = Annotated[
+    Path,
+    typer.Option("--data", metavar="DIR", envvar="SONDE_DATA", show_envvar=False, help="Directory of its own files."),
 ]
 Config = Annotated[
     Path | None,
@@ -42,6 +47,12 @@ Host = Annotated[str | None, typer.Option(metavar="HOST", help="Address to liste
 Port = Annotated[int | None, typer.Option(metavar="PORT", min=0, max=65535, help="Port; 0 takes any; else 8000.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain lines, as when the output is no terminal.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def with_address(sets: Sequence[str] | None, host: str | None, port: int | None) -> list[str]:
+    """``--set``, and what ``--host`` and ``--port`` set."""
+    given = [("host", host), ("port", port)]
+    return [*(sets or ()), *(f"server.{key}={value}" for key, value in given if value is not None)]
 
 
 def bearer_token(token_file: Path | None) -> str:

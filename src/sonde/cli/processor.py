@@ -1,11 +1,10 @@
 """``sonde processor``: one role of many processes that share a log in Kafka and a store in PostgreSQL."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from sonde.cli.options import Config, Host, Plain, Port, Sets
+from sonde.cli.options import Config, Host, OwnData, Plain, Port, Sets, with_address
 from sonde.cli.serving import run_role
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -13,12 +12,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def processor(
-    data: Annotated[
-        Path,
-        typer.Option(
-            "--data", metavar="DIR", envvar="SONDE_DATA", show_envvar=False, help="Directory of its own files."
-        ),
-    ] = Path("sonde-processor"),
+    data: OwnData = Path("sonde-processor"),
     host: Host = None,
     port: Port = None,
     config: Config = None,
@@ -30,4 +24,4 @@ def processor(
     One of them also judges rules over windows, lets go of what is old, and tells people of alerts.
     Ctrl-C stops it; what was confirmed is kept.
     """
-    run_role("processor", data, config, set_ or (), host=host, port=port, plain=plain)
+    run_role("processor", data, config, with_address(set_, host, port), plain=plain)

@@ -44,19 +44,14 @@ def run_role(
     config: Path | None,
     options: Sequence[str],
     *,
-    host: str | None,
-    port: int | None,
     plain: bool,
 ) -> None:
     """One role, until somebody stops it; the process ends here."""
     stop = Stop()
-    named = [*options]
-    named += [f"server.host={host}"] if host is not None else []
-    named += [f"server.port={port}"] if port is not None else []
     screen = Screen(StatusTable().draw, plain=plain)
     with screen.open():
         try:
-            server = Server(data, load_settings(config, data, named), {role}, stop.wanted)
+            server = Server(data, load_settings(config, data, options), {role}, stop.wanted)
         except Hold:
             if not stop.wanted.is_set():
                 raise

@@ -1,11 +1,10 @@
 """``sonde sink``: one role of many processes that share a log in Kafka and a store in PostgreSQL."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from sonde.cli.options import Config, Host, Plain, Port, Sets
+from sonde.cli.options import Config, Host, OwnData, Plain, Port, Sets, with_address
 from sonde.cli.serving import run_role
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -13,12 +12,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def sink(
-    data: Annotated[
-        Path,
-        typer.Option(
-            "--data", metavar="DIR", envvar="SONDE_DATA", show_envvar=False, help="Directory of its own files."
-        ),
-    ] = Path("sonde-sink"),
+    data: OwnData = Path("sonde-sink"),
     host: Host = None,
     port: Port = None,
     config: Config = None,
@@ -30,4 +24,4 @@ def sink(
     It goes on while the database is away: it knows for a day who may send.
     Ctrl-C stops it; what was confirmed is kept.
     """
-    run_role("sink", data, config, set_ or (), host=host, port=port, plain=plain)
+    run_role("sink", data, config, with_address(set_, host, port), plain=plain)

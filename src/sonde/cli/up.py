@@ -9,7 +9,7 @@ from sonde.assemble.role import ALL, Server
 from sonde.assemble.server import Running
 from sonde.assemble.up import Up
 from sonde.cli.live import StatusTable
-from sonde.cli.options import DEFAULT_DATA, Config, Data, Host, Plain, Port, Sets
+from sonde.cli.options import DEFAULT_DATA, Config, Data, Host, Plain, Port, Sets, with_address
 from sonde.cli.running import Screen, Stop
 from sonde.cli.serving import serve
 from sonde.cli.settings import load_settings
@@ -36,12 +36,9 @@ def up(
     Ctrl-C stops it; what was confirmed is kept.
     """
     stop = Stop()
-    options = [*(set_ or [])]
-    options += [f"server.host={host}"] if host is not None else []
-    options += [f"server.port={port}"] if port is not None else []
     screen = Screen(StatusTable().draw, plain=plain)
     with screen.open():
-        loaded = load_settings(config, data, options)
+        loaded = load_settings(config, data, with_address(set_, host, port))
         running: Up | Server
         if loaded.settled().topic is None:
             running = Up(data, loaded, host=not no_host, simulator=not no_simulator)

@@ -11,7 +11,8 @@ from sonde.changes import EVENTS, Series
 from sonde.question import AlertEvents, AlertsOf, Corrections, Defined, Reached
 from sonde.store import queries
 from sonde.store.queries import Query
-from sonde.store.schema import ALERT_PLACE, ALERTS, SERIES, columns_of
+from sonde.store.schema import ALERTS, SERIES, columns_of
+from sonde.store.views import ALERT_PLACE
 
 ALL_SERIES: Final = f"select {columns_of(SERIES)} from store.series order by id"
 _EVENT: Final = """e."partition", e."offset", e.log_time, e.event, e.time, e.who, e.why, e.until"""

@@ -142,7 +142,7 @@ class DuckStore:
 
     def ask(self, question: Question) -> Answer:
         """See :meth:`sonde.ports.Store.ask`."""
-        seen = self._housekeeping.begin_question()
+        seen = self._housekeeping.superseded.begin()
         try:
             return self._answers.ask(question)
         except (Damaged, Invalid) as error:
@@ -150,7 +150,7 @@ class DuckStore:
                 self.verify_parts()  # names the part, if it is one
             raise
         finally:
-            self._housekeeping.end_question(seen)
+            self._housekeeping.superseded.end(seen)
 
     def maintain(self) -> bool:
         """See :meth:`sonde.ports.Store.maintain`."""

@@ -26,6 +26,7 @@ from sonde.store.part import Content, Part
 from sonde.store.parts import Origin, Writer, check_content, choose_merge, list_parts, remove_strays
 from sonde.store.release import Release, Removal
 from sonde.store.schema import SERIES, columns_of, create_generation, generation
+from sonde.store.superseded import Superseded
 from sonde.store.writing import offsets_of
 
 _log = structlog.get_logger()
@@ -64,6 +65,7 @@ class Housekeeping:
         self._engine, self._log, self._limits, self._clock, self._reached = engine, log, limits, clock, reached
         self._parts, self._checkpoints = folder / "parts", folder / "checkpoints"
         self._metrics = metrics
+        self.superseded = Superseded()
         self.use(layout)
         self.writing = threading.RLock()
         self.hot_rows = 0
@@ -74,9 +76,6 @@ class Housekeeping:
         self._rolled_at = self._clock.monotonic()
         self._checked_at: float | None = None
         self._snapshot: Connection | None = None
-        self._seeing = threading.Lock()
-        self._began: dict[int, int] = {}  # layout version → questions that may still see it
-        self._retired: list[tuple[int, str]] = []  # last layout version that has it, file
         self._release = Release()
         self._wanted = False  # whether a checkpoint was asked for
         self._let_go: set[str] = set()  # files that should not wait for the next checkpoints to be forgotten
@@ -85,6 +84,7 @@ class Housekeeping:
     def use(self, layout: Layout) -> None:
         """From now on everything lies as ``layout`` says."""
         self.layout = layout
+        self.superseded.show(layout.version)
         self._metrics.parts.set(len(layout.parts))
         self._metrics.part_bytes.set(sum(part.bytes for part in layout.parts))
 
@@ -244,7 +244,7 @@ class Housekeeping:
                 self.show(cursor, changed)
                 self._reached("registering")
             self.use(changed)
-            self._retired += [(layout.version, name) for name in names]
+            self.superseded.add(layout.version, names)
             self._untidy = True
 
     def _hidden(self) -> Removal | None:
@@ -311,21 +311,6 @@ class Housekeeping:
         """Make the database show ``layout``."""
         cursor.execute(f"update store.layout set version = {layout.version}; {layout.views()}")
 
-    # Files of parts that a merge has superseded stay while a question may read them or a checkpoint names them.
-
-    def begin_question(self) -> int:
-        """Tell that a question begins; give what is returned to :meth:`end_question`."""
-        with self._seeing:
-            version = self.layout.version
-            self._began[version] = self._began.get(version, 0) + 1
-            return version
-
-    def end_question(self, version: int) -> None:
-        with self._seeing:
-            self._began[version] -= 1
-            if not self._began[version]:
-                del self._began[version]
-
     def safe_offsets(self) -> Mapping[int, int]:
         """By partition, the offset from which on every kept checkpoint needs the log; nothing if there is none."""
         places = [c.offsets for c in checkpoint.checkpoints(self._checkpoints) if c.manifest.log == self._log]
@@ -346,11 +331,9 @@ class Housekeeping:
         self._untidy = False
         if not self.tidies:
             return
-        with self._seeing:
-            seen = min(self._began, default=self.layout.version)
-            self._retired = [(last, name) for last, name in self._retired if last >= seen]
-        strays = remove_strays(self._parts, self.named_parts() | {name for _, name in self._retired})
-        self._untidy = bool(self._retired)
+        read = self.superseded.still_read()
+        strays = remove_strays(self._parts, self.named_parts() | read)
+        self._untidy = bool(read)
         if strays:
             _log.info("strays_removed", files=len(strays))
 

@@ -10,15 +10,8 @@ from typing import Final
 from sonde.changes import READINGS, WINDOWS
 from sonde.store.hidden import Hidden
 from sonde.store.part import Content, Part
-from sonde.store.schema import (
-    READINGS_COLUMNS,
-    WINDOWS_COLUMNS,
-    columns_of,
-    comments,
-    generation,
-    readings_view,
-    windows_view,
-)
+from sonde.store.schema import columns_of, generation
+from sonde.store.views import READINGS_COLUMNS, WINDOWS_COLUMNS, comments, readings_view, windows_view
 
 FIELDS: Final = {"readings": columns_of(READINGS), "windows": columns_of(WINDOWS)}
 

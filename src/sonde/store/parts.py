@@ -29,7 +29,8 @@ from sonde.store.engine import Connection, fetch
 from sonde.store.hidden import Hidden, Purged
 from sonde.store.layout import FIELDS, Layout
 from sonde.store.part import Content, Part
-from sonde.store.schema import LAST_OF, PARTS, columns_of
+from sonde.store.schema import PARTS, columns_of
+from sonde.store.views import LAST_OF
 
 ROW_GROUP: Final = 65_536
 CHUNK: Final = 500_000  # rows sorted at once

@@ -31,7 +31,7 @@ from sonde.question import (
     Totals,
     Trends,
 )
-from sonde.store.schema import ALERT_PLACE
+from sonde.store.views import ALERT_PLACE
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 WIDEST: Final = 366 * 86_400
