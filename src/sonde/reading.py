@@ -7,10 +7,12 @@ travels: nothing on the way works reading by reading.
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from sonde.clock import Micros
@@ -30,6 +32,7 @@ __all__ = [
     "decode",
     "encode",
     "label_text",
+    "numbers",
     "value_of",
 ]
 
@@ -76,6 +79,7 @@ NAMES: Final = ("device", "metric", "site", "zone", "labels")
 
 _ON_WIRE: Final = pa.schema([(f.name, pa.int32() if f.name in NAMES else f.type) for f in SCHEMA])
 _EXACT: Final = 2**53
+_FEW_NAMES: Final = 64 << 10  # bytes of names that are worth remembering
 
 Names: TypeAlias = str | Sequence[str] | pa.Array
 
@@ -112,7 +116,7 @@ class Batch:
         device: Names,
         metric: Names,
         time: Sequence[Micros] | pa.Array,
-        value: Sequence[Value],
+        value: Sequence[Value] | npt.NDArray[np.float64],
         site: Names = "",
         zone: Names = "",
         labels: Names = "{}",
@@ -123,11 +127,11 @@ class Batch:
         rows = len(value)
         names = [_names(column, rows) for column in (device, metric, site, zone, labels)]
         kind, number, text = _values(value)
-        qualities = np.full(rows, quality, np.int8) if isinstance(quality, int) else quality
+        qualities = np.full(rows, quality, np.int8) if isinstance(quality, int) else np.array(quality, np.int8)
         times = time if isinstance(time, pa.Array) else pa.array(time, pa.int64()).view(TIME)
         ids = pa.nulls(rows, pa.string()) if event_id is None else event_id
         ids = ids if isinstance(ids, pa.Array) else pa.array(ids, pa.string())
-        columns = [*names, times, kind, number, text, pa.array(qualities, pa.int8()), ids]
+        columns = [*names, times, kind, number, text, numbers(qualities, pa.int8()), ids]
         return cls(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
 
     @classmethod
@@ -180,6 +184,12 @@ def label_text(labels: Mapping[str, str]) -> str:
     return msgspec.json.encode(labels, order="sorted").decode() if labels else "{}"
 
 
+def numbers(values: npt.NDArray[Any], as_type: pa.DataType) -> pa.Array:
+    """``values``, of as many bytes each as ``as_type`` has, without a copy. (``pa.array`` lets go of the interpreter's lock,
+    and takes it again, three times.)"""
+    return pa.Array.from_buffers(as_type, len(values), [None, pa.py_buffer(values)])
+
+
 def _encoded(names: Sequence[str]) -> pa.Array:
     """Names as Arrow would encode them, without its compute functions: they cost a small node 11 MB once they are loaded."""
     index = {name: place for place, name in enumerate(dict.fromkeys(names))}
@@ -207,23 +217,24 @@ _KIND_OF: Final[dict[type, Kind]] = {
 }
 
 
-def _values(values: Sequence[Value]) -> tuple[pa.Array, pa.Array, pa.Array]:
+def _values(values: Sequence[Value] | npt.NDArray[np.float64]) -> tuple[pa.Array, pa.Array, pa.Array]:
     """The columns ``kind``, ``value`` and ``text`` of ``values``."""
     rows = len(values)
-    types = set(map(type, values))
+    types = {float} if isinstance(values, np.ndarray) else set(map(type, values))
     if types == {float}:
-        return pa.array(np.zeros(rows, np.int8)), pa.array(values, pa.float64()), pa.nulls(rows, pa.string())
+        floats = numbers(np.asarray(values, np.float64), pa.float64())
+        return numbers(np.zeros(rows, np.int8), pa.int8()), floats, pa.nulls(rows, pa.string())
     if types <= {float, int}:
         try:
-            numbers = pa.array(values, pa.float64())
+            floats = pa.array(values, pa.float64())
         except pa.ArrowInvalid:
             pass  # an integer that float64 cannot hold exactly
         else:
             kinds = np.array([type(v) is int for v in values], np.int8)  # Kind.INTEGER is 1, Kind.NUMBER is 0
-            return pa.array(kinds), numbers, pa.nulls(rows, pa.string())
+            return numbers(kinds, pa.int8()), floats, pa.nulls(rows, pa.string())
     kinds = pa.array([_KIND_OF[type(v)] for v in values], pa.int8())
-    floats = [float(v) if isinstance(v, float | int) else None for v in values]
-    return kinds, pa.array(floats, pa.float64()), pa.array([_text(v) for v in values], pa.string())
+    plain = [float(v) if isinstance(v, float | int) else None for v in values]
+    return kinds, pa.array(plain, pa.float64()), pa.array([_text(v) for v in values], pa.string())
 
 
 def _text(value: Value) -> str | None:
@@ -269,7 +280,8 @@ def decode(data: bytes | memoryview | pa.Buffer) -> Batch:
     view = memoryview(data)
     try:
         (length,) = _LENGTH.unpack_from(view)
-        names = _decode_names(view[_LENGTH.size : _LENGTH.size + length])
+        known = _dictionaries if length <= _FEW_NAMES else _dictionaries.__wrapped__
+        names = known(bytes(view[_LENGTH.size : _LENGTH.size + length]))
         start = _LENGTH.size + length
         start += -start % 8
         message = pa.ipc.read_message(pa.py_buffer(view[start:]))
@@ -277,9 +289,7 @@ def decode(data: bytes | memoryview | pa.Buffer) -> Batch:
             raise ValueError("its columns are compressed")  # a few bytes could become gigabytes
         rows = pa.ipc.read_record_batch(message, _ON_WIRE)
         rows.validate(full=True)
-        encoded = [
-            pa.DictionaryArray.from_arrays(rows.column(i), pa.array(names[i], pa.string())) for i in range(len(NAMES))
-        ]
+        encoded = [pa.DictionaryArray.from_arrays(rows.column(i), names[i]) for i in range(len(NAMES))]
         columns = pa.RecordBatch.from_arrays(encoded + rows.columns[len(NAMES) :], schema=SCHEMA)
     except (struct.error, msgspec.MsgspecError, pa.ArrowException, ValueError, OSError, EOFError, IndexError) as error:
         raise Invalid(Problem(None, "batch", f"not a batch in Sonde's encoding ({error})"), syntax=True) from None
@@ -287,9 +297,16 @@ def decode(data: bytes | memoryview | pa.Buffer) -> Batch:
         if columns[name].null_count:
             raise Invalid(Problem(None, name, "empty in some rows; every reading needs one"))
     check_values(columns["kind"], columns["value"], columns["text"], columns["quality"])
-    for labels in names[NAMES.index("labels")]:
-        _check_labels(labels)
     return Batch(columns)
+
+
+@lru_cache(maxsize=8)  # those who write say the same names again and again
+def _dictionaries(names: bytes) -> list[pa.Array]:
+    """The names of each column, checked."""
+    columns = _decode_names(names)
+    for labels in columns[NAMES.index("labels")]:
+        _check_labels(labels)
+    return [pa.array(column, pa.string()) for column in columns]
 
 
 def _check_labels(text: str) -> None:

@@ -18,6 +18,7 @@ from sonde.errors import Invalid, SondeError, TooLarge, Unsupported
 from sonde.ports import Telemetry
 from sonde.reading import Batch, Reading
 from sonde.sink import alike, forms, objects
+from sonde.sink.coded import Coded
 from sonde.sink.columns import Columns, Received, merge
 from sonde.sink.limits import Limits
 
@@ -490,7 +491,9 @@ def test_the_quick_ways_never_differ_from_the_exact_one(things: list[dict[str, A
 def test_what_is_plain_is_taken_quickly(body: list[Any], rows: int) -> None:
     """Not a matter of right or wrong, but of ten times the speed."""
     assert alike.read(json.dumps(body[:rows]).encode(), NOW, LIMITS) is not None
-    assert isinstance(received(body[:rows]).readings, Columns if rows < 256 else Batch)
+    columns = received(body[:rows]).readings
+    assert isinstance(columns, Columns)
+    assert isinstance(columns.devices, list if rows < 256 else Coded)
 
 
 # -- Arrow

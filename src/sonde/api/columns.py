@@ -16,6 +16,7 @@ from sonde.reading import Kind
 
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _TEXT: Final = pa.string()
+_MANY: Final = 256  # rows
 _AT_ONCE: Final = 16_384  # rows; the texts on the way to JSON take several times its size
 
 
@@ -34,7 +35,7 @@ _KINDS: Final = {kind: pa.scalar(int(kind), pa.int8()) for kind in Kind}
 
 def json_rows(columns: Mapping[str, pa.Array]) -> bytes:
     """``[{…}, …]``: one object a row; each column of :func:`json_texts` or its kin."""
-    return join(objects(columns))
+    return _listed(_concat([*_members(columns), _constant("},")]))
 
 
 def json_arrays(table: pa.Table) -> bytes:
@@ -49,15 +50,43 @@ def _arrays(table: pa.Table) -> bytes:
     parts: list[Any] = []
     for number in range(table.num_columns):
         parts += [_constant("," if number else "["), json_texts(table.column(number))]
-    return join(_concat([*parts, _constant("]")]))
+    return _listed(_concat([*parts, _constant("],")]))
+
+
+def _listed(texts: pa.Array) -> bytes:
+    """``[a,b,…]`` of texts that each end in a comma. They stand side by side in memory already."""
+    if not len(texts):
+        return b"[]"
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32)
+    first, last = int(ends[texts.offset]), int(ends[texts.offset + len(texts)])
+    return b"".join((b"[", memoryview(data)[first : last - 1], b"]"))
 
 
 def objects(columns: Mapping[str, pa.Array]) -> pa.Array:
     """For each row its JSON object, as text. Null stands for ``null``."""
-    parts: list[Any] = []
-    for number, (name, texts) in enumerate(columns.items()):
-        parts += [_constant(f"{',' if number else '{'}{_encode(name).decode()}:"), texts]
-    return _concat([*parts, _constant("}")])
+    return _concat([*_members(columns), _constant("}")])
+
+
+def _members(columns: Mapping[str, pa.Array]) -> list[pa.Array | pa.Scalar]:
+    """What stands in each object before its closing bracket. A column with one text in all rows becomes part of what stands
+    between the others; the last one never, because something has to say how many rows there are."""
+    parts: list[pa.Array | pa.Scalar] = []
+    between = "{"
+    for left, (name, texts) in zip(range(len(columns) - 1, -1, -1), columns.items(), strict=True):
+        between += f"{_encode(name).decode()}:"
+        if left and _is_one(texts):
+            between += f"{texts[0].as_py()},"
+        else:
+            parts += [_constant(between), texts]
+            between = ","
+    return parts
+
+
+def _is_one(texts: pa.Array) -> bool:
+    """Whether many rows have one text."""
+    same = len(texts) >= _MANY and texts[0].is_valid and texts[0] == texts[-1] and not texts.null_count
+    return same and bool(pc.all(pc.equal(texts, texts[0])).as_py())
 
 
 def members(names: pa.Array, values: pa.Array) -> pa.Array:
@@ -158,7 +187,7 @@ def _quoted_time_texts(array: pa.Array) -> pa.Array:
 def _number_texts(array: pa.Array) -> pa.Array:
     """A number stays one that reads as a float: ``21.0``, not ``21``."""
     texts = pc.if_else(pc.is_finite(array), array.cast(pa.float64()).cast(_TEXT), _NULL)
-    plain = pc.invert(pc.match_substring_regex(texts, r"[.e]"))
+    plain = pc.invert(pc.or_(pc.match_substring(texts, "."), pc.match_substring(texts, "e")))
     return pc.if_else(plain, pc.binary_join_element_wise(texts, _constant(".0"), _EMPTY), texts)
 
 

@@ -10,19 +10,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sonde.clock import Micros
-from sonde.reading import TIME, Batch, Value
+from sonde.reading import TIME, Batch, Value, numbers
 from sonde.routing import CONTROL, partition_of, split
+from sonde.sink.coded import Coded, side_by_side
 
-Texts: TypeAlias = Sequence[str] | pa.Array
+Texts: TypeAlias = Sequence[str] | Coded
 Moments: TypeAlias = list[Micros] | npt.NDArray[np.int64]
+Values: TypeAlias = Sequence[Value] | npt.NDArray[np.float64]
 
 NO_LABELS: Final = "{}"
-_FEW: Final = 1_000
 
 
 @dataclass(slots=True)
 class Columns:
-    """Columns of one length, of Python values if they are to be joined with others.
+    """Columns of one length: Python values where they are few, else numbers side by side.
 
     ``sites``, ``zones`` and ``labels`` are empty when no reading has any, ``ids`` when none has an ``event_id``,
     ``qualities`` when all are good.
@@ -31,12 +32,12 @@ class Columns:
     devices: Texts
     metrics: Texts
     times: Moments
-    values: Sequence[Value]
+    values: Values
     sites: Texts = ()
     zones: Texts = ()
     labels: Sequence[str] = ()
     qualities: Sequence[int] = ()
-    ids: Sequence[str | None] = ()
+    ids: Sequence[str | None] | pa.Array = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -46,31 +47,22 @@ class Columns:
         rows = len(self)
         times = self.times if isinstance(self.times, np.ndarray) else np.array(self.times, np.int64)
         return Batch.build(
-            device=_encoded(self.devices),
-            metric=_encoded(self.metrics),
+            device=_encoded(self.devices, rows),
+            metric=_encoded(self.metrics, rows),
             site=_encoded(self.sites, rows),
             zone=_encoded(self.zones, rows),
             labels=_encoded(self.labels, rows, NO_LABELS),
-            time=pa.array(times).view(TIME),
+            time=numbers(times, TIME),
             value=self.values,
             quality=self.qualities or 0,
-            event_id=self.ids or ([None] * rows if rows == 0 else None),
+            event_id=self.ids if len(self.ids) else None,
         )
 
 
-def _encoded(names: Texts, rows: int = 0, absent: str = "") -> pa.Array:
-    """Names as indices and a dictionary. Few of them are encoded here: Arrow's own way would let go of the interpreter's
-    lock each time, and waiting to have it again costs more than the work."""
-    if isinstance(names, pa.Array):
-        return names
+def _encoded(names: Texts, rows: int, absent: str = "") -> pa.Array:
     if not len(names):
-        indices, names = np.zeros(rows, np.int32), [absent]
-        return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(names, pa.string()))
-    if len(names) > _FEW:
-        return pa.array(names, pa.string()).dictionary_encode()
-    codes: dict[str, int] = {}
-    indices = np.array([codes.setdefault(name, len(codes)) for name in names], np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(list(codes), pa.string()))
+        names = Coded(np.zeros(rows, np.int32), [absent])
+    return (names if isinstance(names, Coded) else Coded.of(names)).array()
 
 
 @dataclass(slots=True)
@@ -87,9 +79,10 @@ class Received:
 
     def devices(self) -> Iterable[str]:
         """The devices that the readings are of, each once."""
-        column = self.readings.columns["device"] if isinstance(self.readings, Batch) else self.readings.devices
-        if not isinstance(column, pa.Array):
-            return set(column)
+        if isinstance(self.readings, Columns):
+            devices = self.readings.devices
+            return devices.used() if isinstance(devices, Coded) else set(devices)
+        column = self.readings.columns["device"]
         used = np.zeros(len(column.dictionary), np.bool_)  # the dictionary may name devices of other senders too
         used[column.indices.to_numpy()] = True
         return [name for name, is_used in zip(column.dictionary.to_pylist(), used, strict=True) if is_used]
@@ -125,24 +118,47 @@ def _joined(parts: list[Columns]) -> Columns:
     if len(parts) == 1:
         return parts[0]
     return Columns(
-        devices=_chained([p.devices for p in parts]),
-        metrics=_chained([p.metrics for p in parts]),
-        times=_chained([p.times for p in parts]),
-        values=_chained([p.values for p in parts]),
-        sites=_filled([p.sites for p in parts], parts, ""),
-        zones=_filled([p.zones for p in parts], parts, ""),
+        devices=_names([p.devices for p in parts], parts),
+        metrics=_names([p.metrics for p in parts], parts),
+        times=_moments([p.times for p in parts]),
+        values=_values([p.values for p in parts]),
+        sites=_names([p.sites for p in parts], parts),
+        zones=_names([p.zones for p in parts], parts),
         labels=_filled([p.labels for p in parts], parts, NO_LABELS),
         qualities=_filled([p.qualities for p in parts], parts, 0),
         ids=_filled([p.ids for p in parts], parts, None),
     )
 
 
-def _chained(columns: list[Any]) -> list[Any]:
+def _chained(columns: Iterable[Iterable[Any]]) -> list[Any]:
     return list(chain.from_iterable(columns))
 
 
-def _filled(columns: list[Any], parts: list[Columns], absent: Any) -> list[Any]:
+def _names(columns: list[Texts], parts: list[Columns]) -> Texts:
+    if not any(isinstance(column, Coded) for column in columns):
+        return _filled(columns, parts, "")
+    return Coded.joined(
+        [
+            column if isinstance(column, Coded) else Coded.of(column or [""] * len(part))
+            for column, part in zip(columns, parts, strict=True)
+        ]
+    )
+
+
+def _moments(columns: list[Moments]) -> Moments:
+    if not any(isinstance(column, np.ndarray) for column in columns):
+        return _chained(columns)
+    return side_by_side([np.asarray(column, np.int64) for column in columns])
+
+
+def _values(columns: list[Values]) -> Values:
+    if all(isinstance(column, np.ndarray) for column in columns):
+        return side_by_side(columns)  # type: ignore[arg-type]
+    return _chained(column.tolist() if isinstance(column, np.ndarray) else column for column in columns)
+
+
+def _filled(columns: Sequence[Any], parts: list[Columns], absent: Any) -> list[Any]:
     """The columns in one; where a request has none, what stands for it. Empty if no request has any."""
     if not any(columns):
         return []
-    return _chained([column or [absent] * len(part) for column, part in zip(columns, parts, strict=True)])
+    return _chained(column or [absent] * len(part) for column, part in zip(columns, parts, strict=True))

@@ -60,6 +60,7 @@ class Committer:
         self._queue: deque[Deposit] = deque()
         self._waiting = waiting
         self._wake = threading.Event()
+        self._called = False  # an event loop is going to wake it
         self._open = True
         self._log_time: Micros = 0
         self._end = 0  # of the partition, as far as this one knows
@@ -121,6 +122,7 @@ class Committer:
                     break
                 group.append(self._queue.popleft())
             self._waiting.release(group)
+            self._called = False
             if not self._queue and self._open:
                 self._wake.clear()
         return group
@@ -238,10 +240,11 @@ def offer_together(offers: Sequence[tuple[Committer, Deposit]], loop: asyncio.Ab
             deposit.since = committer._clock.monotonic()
             committer._queue.append(deposit)
     for committer, _ in offers:
-        if loop is not None:
-            loop.call_soon(committer._wake.set)
-        else:
+        if loop is None:
             committer._wake.set()
+        elif not committer._called:
+            committer._called = True
+            loop.call_soon(committer._wake.set)
 
 
 def _after(error: SondeError) -> float | None:

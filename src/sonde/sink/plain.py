@@ -3,7 +3,7 @@
 Types of names, times and ids are the caller's to check; here it is what they hold.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -13,13 +13,12 @@ from sonde.clock import Micros
 from sonde.errors import Invalid
 from sonde.reading import Batch, Quality, label_text
 from sonde.sink import names, syntax, times
-from sonde.sink.columns import Columns
+from sonde.sink.columns import Columns, Values
 from sonde.sink.known import Known
 from sonde.sink.limits import Limits
 from sonde.sink.values import INTEGERS, what_is_wrong
 
-FEW: Final = 256
-"""Up to so many readings stay Python values, to be joined with those of other requests."""
+_FEW: Final = 256  # up to so many readings stay Python values; more become numbers at once, which are smaller
 
 _KNOWN: Final = {
     "device": Known(may_be_empty=False),
@@ -45,7 +44,7 @@ class Plain:
         self.texts = 0
 
     def columns(self, now: Micros) -> Columns | Batch | None:
-        """The readings, if all are good."""
+        """The readings, if all are good; many of them with ids as a batch, because ids cannot be numbers."""
         given = self._given
         try:
             columns = Columns(
@@ -61,11 +60,11 @@ class Plain:
             )
         except _Doubt:
             return None
-        return columns if self._rows <= FEW else columns.batch()
+        return columns.batch() if isinstance(columns.ids, pa.Array) else columns
 
     def _names(self, name: str, *, optional: bool = False) -> Any:
         column = self._given[name]
-        if self._rows <= FEW:
+        if self._rows <= _FEW:
             return _sure(column, names.all_good(set(column), may_be_empty=optional))
         encoded = _KNOWN[name].encode(column)
         return _sure(encoded, encoded is not None)
@@ -78,9 +77,9 @@ class Plain:
         self.texts += self._rows if text else 0
         if self._rows <= _VERY_FEW:
             return self._each_time(given, now)
-        moments = times.from_texts(pa.array(given, pa.string())) if text else times.from_numbers(given)
-        _sure(None, moments is not None and moments.max() <= now + self._limits.future)
-        return moments if moments is None or self._rows > FEW else moments.tolist()
+        until = now + self._limits.future + 1
+        moments = times.from_texts(pa.array(given, pa.string()), until) if text else times.from_numbers(given, until)
+        return _sure(moments, moments is not None)
 
     def _each_time(self, given: list[Any], now: Micros) -> list[Micros]:
         try:
@@ -89,9 +88,11 @@ class Plain:
             raise _Doubt from None
         return list(_sure(moments, max(moments) <= now + self._limits.future))
 
-    def _values(self) -> Sequence[Any]:
+    def _values(self) -> Values:
         values = self._given["value"]
         types = set(map(type, values))
+        if types == {float}:
+            return values if self._rows <= _FEW else np.array(values)
         if int in types:
             integers = [v for v in values if type(v) is int]
             _sure(None, min(integers) in INTEGERS and max(integers) in INTEGERS)
@@ -117,7 +118,7 @@ class Plain:
 
     def _ids(self) -> Any:
         ids = self._given["event_id"]
-        if self._rows <= FEW:
+        if self._rows <= _FEW:
             return _sure(ids, not any(map(names.what_is_wrong, ids)))
         encoded = pa.array(ids, pa.string())
         return _sure(encoded, names.all_plain(encoded))

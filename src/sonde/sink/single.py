@@ -26,7 +26,8 @@ def read(body: bytes, thing: dict[str, Any], now: Micros, limits: Limits) -> Rec
     for key, given in thing.items():
         found[form.columns.get(key)] = given
         texts += type(given) is str
-    device, metric = found.get("device"), SHORT_METRIC if form is SHORT else found.get("metric")
+    device: Any = found.get("device")
+    metric: Any = SHORT_METRIC if form is SHORT else found.get("metric")
     site, zone = found.get("site", ""), found.get("zone", "")
     known = device and metric and all(map(names.known, (device, metric, site, zone)))
     value = found.get("value")

@@ -6,7 +6,7 @@ What is not plain sailing gives ``None``, and the reading-by-reading way (:mod:`
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ Times: TypeAlias = npt.NDArray[np.int64]
 
 # A number's unit follows from its size: below this bound, so many microseconds each.
 _UNITS: Final = ((1e11, 1_000_000), (1e14, 1_000), (1e17, 1))
+_MILLIS: Final = range(10**11, 10**14)
+_MICROS: Final = range(10**14, 10**17)
 _USUAL: Final = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3}|\.\d{6})?Z", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLON, _Z = ord(":"), ord("Z")
@@ -59,19 +61,30 @@ def _usual(text: str) -> Micros:
     return moment if EARLIEST <= moment < LATEST else parse_time(text)
 
 
-def from_numbers(numbers: Sequence[float]) -> Times | None:
-    """The moments that ``numbers`` stand for, all within the years that are allowed, or ``None``."""
+def from_numbers(numbers: Sequence[float], until: Micros = LATEST) -> Times | None:
+    """The moments that ``numbers`` stand for, all within the years that are allowed and before ``until``, or ``None``."""
     types = set(map(type, numbers))
+    if types == {int}:
+        return _from_ints(cast(Sequence[int], numbers), until)
     if float in types and min(numbers) < 0:
         return None
     if types == {float}:
-        return _from_floats(np.array(numbers))
-    if types != {int}:
-        return _within(np.fromiter(map(from_number, numbers), np.float64, len(numbers)))
+        return _from_floats(np.array(numbers), until)
+    return _within(np.fromiter(map(from_number, numbers), np.float64, len(numbers)), until)
+
+
+def _from_ints(numbers: Sequence[int], until: Micros) -> Times | None:
+    """First and last are found by Python: numpy would let go of the interpreter's lock, which costs more than the work."""
+    first, last = min(numbers), max(numbers)
+    if first in _MICROS and last in _MICROS:
+        return np.array(numbers, np.int64) if last < until else None
+    if first in _MILLIS and last in _MILLIS:
+        return np.array(numbers, np.int64) * 1_000 if last * 1_000 < until else None
     try:
-        return from_integers(np.fromiter(numbers, np.int64, len(numbers)))
+        moments = from_integers(np.array(numbers, np.int64))
     except OverflowError:
         return None
+    return None if moments is None else _within(moments, until)
 
 
 def from_integers(numbers: Times) -> Times | None:
@@ -87,16 +100,16 @@ def from_integers(numbers: Times) -> Times | None:
     return _within(numbers // 1_000) if lowest >= 1e17 else _each(numbers)
 
 
-def _from_floats(numbers: npt.NDArray[np.float64]) -> Times | None:
+def _from_floats(numbers: npt.NDArray[np.float64], until: Micros) -> Times | None:
     lower = 0.0
     for bound, micros in _UNITS:
         if numbers.min() >= lower and numbers.max() < bound:
-            return _within(np.rint(numbers * micros))
+            return _within(np.rint(numbers * micros), until)
         lower = bound
-    return _within(np.fromiter(map(from_number, numbers.tolist()), np.float64, len(numbers)))
+    return _within(np.fromiter(map(from_number, numbers.tolist()), np.float64, len(numbers)), until)
 
 
-def from_texts(texts: pa.Array) -> Times | None:
+def from_texts(texts: pa.Array, until: Micros = LATEST) -> Times | None:
     """The same for a column of text: RFC 3339 with an offset and at most nine decimals."""
     if not _full(texts):
         return None
@@ -105,7 +118,7 @@ def from_texts(texts: pa.Array) -> Times | None:
             moments = texts.cast(pa.timestamp(unit, "UTC"))
         except pa.ArrowInvalid:
             continue
-        return _within(moments.cast(TIME, safe=False).cast(pa.int64()).to_numpy())
+        return _within(moments.cast(TIME, safe=False).cast(pa.int64()).to_numpy(), until)
     return None
 
 
@@ -127,8 +140,8 @@ def _each(numbers: Times) -> Times | None:
     return _within(np.fromiter(map(from_number, numbers.tolist()), np.int64, len(numbers)))
 
 
-def _within(moments: npt.NDArray[Any]) -> Times | None:
-    if len(moments) and not (moments.min() >= EARLIEST and moments.max() < LATEST):
+def _within(moments: npt.NDArray[Any], until: Micros = LATEST) -> Times | None:
+    if len(moments) and not (moments.min() >= EARLIEST and moments.max() < until):
         return None
     return moments.astype(np.int64, copy=False)
 
