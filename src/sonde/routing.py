@@ -54,35 +54,48 @@ def check_partitions(definitions: Iterable[Definition], partitions: int) -> None
                 )
 
 
-def partitions_of(names: Iterable[str], partitions: int) -> npt.NDArray[np.int32]:
-    """:func:`partition_of` for each name."""
-    return np.array([partition_of(name, partitions) for name in names], np.int32)
-
-
-def split(batch: Batch, partitions: int) -> Mapping[int, Batch]:
-    """The readings of ``batch`` by the home of their device, each part in the order of the rows, with the names of its own
-    devices only. All in one home: ``batch`` itself."""
+def homes_of(batch: Batch, partitions: int) -> npt.NDArray[np.int32]:
+    """The home of each reading's device."""
     column = batch.columns.column("device")
-    codes = column.indices.to_numpy()
-    used = np.zeros(len(column.dictionary), np.bool_)  # the dictionary may name devices of others too
-    used[codes] = True
-    names = np.flatnonzero(used)
-    homes = partitions_of(column.dictionary.take(names).to_pylist(), partitions)
-    found = np.unique(homes)
+    codes, used = _used(column)
+    homes = np.zeros(len(used), np.int32)
+    names = column.dictionary.take(np.flatnonzero(used)).to_pylist()
+    homes[used] = [partition_of(name, partitions) for name in names]
+    found: npt.NDArray[np.int32] = homes[codes]
+    return found
+
+
+def split(batch: Batch, homes: npt.NDArray[np.int32]) -> Mapping[int, Batch]:
+    """The readings of ``batch`` by home (:func:`homes_of`), each part in the order of the rows, with the names of its own
+    devices only. All in one home: ``batch`` itself."""
+    found = np.unique(homes).tolist()
     if len(found) <= 1:
-        return {int(found[0]) if len(found) else CONTROL: batch}
-    by_home = np.argsort(homes, kind="stable")
+        return dict.fromkeys(found, batch)
+    column = batch.columns.column("device")
+    codes, used = _used(column)
+    home_of = np.zeros(len(used), np.int32)
+    home_of[codes] = homes
+    names = np.flatnonzero(used)
+    names = names[np.argsort(home_of[names], kind="stable")]
     place = np.zeros(len(used), np.int32)  # of each name among those that are used, home by home
-    place[names[by_home]] = np.arange(len(names), dtype=np.int32)
-    devices, homes = column.dictionary.take(names[by_home]), homes[by_home]
-    order = np.argsort(homes[place[codes]], kind="stable")
-    rows, places = batch.columns.take(order), place[codes][order]
-    ends = np.append(found, partitions)
-    of_names, of_rows = np.searchsorted(homes, ends), np.searchsorted(homes[places], ends)
+    place[names] = np.arange(len(names), dtype=np.int32)
+    order = np.argsort(homes, kind="stable")
+    rows, places, devices = batch.columns.take(order), place[codes][order], column.dictionary.take(names)
+    ends = [*found, found[-1] + 1]
+    of_names = np.searchsorted(home_of[names], ends).tolist()
+    of_rows = np.searchsorted(homes[order], ends).tolist()
     return {
-        number: _part(rows, places, devices, slice(*of_rows[i : i + 2].tolist()), slice(*of_names[i : i + 2].tolist()))
-        for i, number in enumerate(found.tolist())
+        number: _part(rows, places, devices, slice(*of_rows[i : i + 2]), slice(*of_names[i : i + 2]))
+        for i, number in enumerate(found)
     }
+
+
+def _used(column: pa.DictionaryArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """The code of each row; and of each name, whether a row has it: a dictionary may name devices of others too."""
+    codes = column.indices.to_numpy()
+    used = np.zeros(len(column.dictionary), np.bool_)
+    used[codes] = True
+    return codes, used
 
 
 def _part(rows: pa.RecordBatch, places: npt.NDArray[np.int32], devices: pa.Array, part: slice, names: slice) -> Batch:

@@ -71,6 +71,21 @@ def test_a_reader_hears_of_what_another_program_appends(kafka: Kafka, log: Kafka
     other.close()
 
 
+def test_what_goes_into_several_partitions_goes_together(kafka: Kafka) -> None:
+    with closing(KafkaLog(kafka.connection, kafka.topic(8))) as log:
+        for turn in range(3):
+            written = dict(enumerate(frames(8, size=300)))
+            assert log.append_together(written) == dict.fromkeys(range(8), turn)
+            assert {n: log.read(n, turn, ROOMY)[0].frame for n in written} == written
+        large = Sealer(KeyRing.generate(), Codec.PLAIN).seal(Body([Entry(1, payload=os.urandom(2 * ROOMY))]), 1)
+        found = dict(log.append_together({**written, 5: large}))
+        assert isinstance(found.pop(5), TooLarge), "one that cannot be taken does not keep the others away"
+        assert found == dict.fromkeys(sorted({*range(8)} - {5}), 3)
+        assert [log.ends()[n][1] for n in range(8)] == [4, 4, 4, 4, 4, 3, 4, 4]
+        with pytest.raises(NotFound):
+            log.append_together({0: written[0], 8: written[1]})
+
+
 def test_readers_anywhere_at_the_same_time(log: KafkaLog) -> None:
     written = frames(400, size=2000)
     log.append(0, written)

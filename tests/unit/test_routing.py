@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sonde.entry import EntryKind, Lane
 from sonde.reading import Batch, Reading
-from sonde.routing import CONTROL, home_too, partition_of, partition_of_lane, split
+from sonde.routing import CONTROL, home_too, homes_of, partition_of, partition_of_lane, split
 
 DEVICES = st.sampled_from([f"device-{i}" for i in range(30)])
 
@@ -33,7 +33,7 @@ def test_a_profile_in_a_control_lane_goes_home_too() -> None:
 def test_a_split_loses_nothing_and_keeps_the_order(devices: list[str], start: int, partitions: int) -> None:
     rows = [Reading(device=d, metric="m", time=i, value=float(i)) for i, d in enumerate(["other", *devices])]
     batch = Batch.of(rows).slice(min(start, len(rows)), max(0, len(rows) - start))
-    parts = split(batch, partitions)
+    parts = split(batch, homes_of(batch, partitions))
     wanted: dict[int, list[Reading]] = {}
     for reading in batch.readings():
         wanted.setdefault(partition_of(reading.device, partitions), []).append(reading)
@@ -42,4 +42,4 @@ def test_a_split_loses_nothing_and_keeps_the_order(devices: list[str], start: in
 
 def test_what_is_of_one_home_is_not_touched() -> None:
     batch = Batch.of([Reading(device="d", metric="m", time=i, value=1.0) for i in range(3)])
-    assert split(batch, 64)[partition_of("d", 64)] is batch
+    assert split(batch, homes_of(batch, 64))[partition_of("d", 64)] is batch

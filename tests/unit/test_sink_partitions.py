@@ -3,18 +3,26 @@
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sonde.entry import Entry, EntryKind, Lane
+from sonde.entry import Body, Entry, EntryKind, Lane
 from sonde.errors import Retry
 from sonde.ports import Credential, StreamId, Telemetry
 from sonde.profile import Profile
-from sonde.reading import Reading
+from sonde.reading import Batch, Reading
 from sonde.routing import CONTROL, partition_of
+from sonde.sink.columns import Columns
+from sonde.sink.deposit import Deposit
 from sonde.sink.limits import Limits
+from sonde.sink.spread import shared_out
 from tests.unit.test_sink_take import NODE, WHO, Desk, TroubledLog, message, outgoing, until, uplink
 
 PARTITIONS = 4
@@ -100,6 +108,78 @@ def test_all_of_a_request_is_durable_before_it_is_confirmed(desk: Desk) -> None:
     assert send(desk, body(*DEVICES)) == len(DEVICES)
     keys = {e.key for p in range(PARTITIONS) for e in entries(desk, p)}
     assert len(keys) == 1, "what came through the first time is recognised"
+
+
+REQUESTS = st.lists(st.lists(st.sampled_from(DEVICES), min_size=1, max_size=30), min_size=1, max_size=6)
+
+
+@given(requests=REQUESTS, as_batches=st.booleans(), partitions=st.sampled_from([2, 3, 4, 64]))
+def test_requests_that_are_split_together_are_what_each_would_be_alone(
+    requests: list[list[str]], as_batches: bool, partitions: int
+) -> None:
+    deposits: list[Deposit] = []
+    wanted: dict[int, list[Any]] = {n: [] for n in range(partitions)}
+    for name, devices in enumerate(requests):
+        rows = [Reading(device=d, metric="m", time=i, value=float(i)) for i, d in enumerate(devices)]
+        names, values = [r.device for r in rows], [r.value for r in rows]
+        columns = Columns(names, ["m"] * len(rows), [r.time for r in rows], values)
+        entry = Entry(EntryKind.READINGS, str(name), len(rows), key=bytes([name]))
+        part = Batch.of(rows) if as_batches else columns
+        deposits.append(Deposit(partial(lambda e: (e,), entry), (part,), readings=len(rows)))
+        for number in range(partitions):
+            mine = [r for r in rows if partition_of(r.device, partitions) == number]
+            wanted[number] += [(str(name), bytes([name]), mine)] * bool(mine)
+    shares, bodies = shared_out(deposits, partitions)
+    for number in range(partitions):
+        body = bodies.get(number, Body([]))
+        found = iter(body.batch.readings() if body.batch is not None else [])
+        got = [(e.source, e.key, list(islice(found, e.rows))) for e in body.entries]
+        assert got == wanted[number]
+        assert not list(found)
+    assert [sum(share) for share in shares] == [len(devices) for devices in requests]
+
+
+def test_a_request_without_readings_in_a_deaf_partition_is_confirmed(desk: Desk) -> None:
+    log = desk.log
+    assert isinstance(log, DeafLog)
+    deaf = partition_of(DEVICES[0], PARTITIONS)
+    log.deaf = {deaf}
+    others = [d for d in DEVICES if partition_of(d, PARTITIONS) != deaf]
+
+    async def both() -> list[Any]:
+        desk.trouble.go.clear()
+        asked = [body(*others), body(*DEVICES), body(*others[::-1])]
+        first = asyncio.create_task(desk.sink.telemetry(WHO, Telemetry(body(*others, metric="first"))))
+        await asyncio.to_thread(desk.trouble.busy.wait, 10)
+        tasks = [asyncio.create_task(desk.sink.telemetry(WHO, Telemetry(b))) for b in asked]
+        await asyncio.sleep(0)
+        desk.trouble.go.set()
+        return list(await asyncio.gather(first, *tasks, return_exceptions=True))
+
+    outcomes = asyncio.run(both())
+    assert [isinstance(o, Retry) for o in outcomes] == [False, False, True, False]
+    assert desk.sample("sink_durable_readings_total") == 3 * len(others)
+
+
+def test_what_cannot_be_sealed_does_not_take_others_with_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = Body.__init__
+
+    def refusing(self: Body, entries: Sequence[Entry], batch: Batch | None = None) -> None:
+        if any(e.source == "broken" for e in entries):
+            raise ValueError("a mistake of ours")
+        sound(self, entries, batch)
+
+    monkeypatch.setattr(Body, "__init__", refusing)
+
+    async def both() -> list[Any]:
+        broken = replace(WHO, name="broken")
+        tasks = [desk.sink.telemetry(who, Telemetry(body(*DEVICES))) for who in (WHO, broken)]
+        return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+    outcomes = asyncio.run(both())
+    assert [isinstance(o, Retry) for o in outcomes] == [False, True]
+    monkeypatch.undo()
+    assert sum(len(readings(desk, p)) for p in range(PARTITIONS)) == len(DEVICES)
 
 
 def test_no_part_waits_if_not_all_may() -> None:

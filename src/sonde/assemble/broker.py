@@ -13,6 +13,7 @@ from sonde.assemble.ground import Ground
 from sonde.assemble.probe import Probe
 from sonde.errors import Hold, Retry, SondeError
 from sonde.ports import Log, Record
+from sonde.sink.spread import append_together
 
 _log = structlog.get_logger()
 _AGAIN_SECONDS: Final = 2.0
@@ -43,6 +44,13 @@ class BrokerLog:
             raise
         self.failure = ""
         return offset
+
+    def append_together(self, frames: Mapping[int, bytes]) -> Mapping[int, int | SondeError]:
+        if self._stopping and self.failure:
+            raise Retry(self.failure, hint="Send again", after=1.0)
+        found = append_together(self._log, frames)
+        self.failure = next((str(outcome) for outcome in found.values() if isinstance(outcome, SondeError)), "")
+        return found
 
     def read(self, partition: int, offset: int, limit_bytes: int, wait: float = 0.0) -> Sequence[Record]:
         return self._log.read(partition, offset, limit_bytes, wait)

@@ -12,7 +12,7 @@ from sonde.errors import Invalid
 from sonde.judgement import parse
 from sonde.process.identity import KEY_BYTES
 from sonde.reading import Batch
-from sonde.routing import CONTROL, partition_of_lane, split
+from sonde.routing import CONTROL, homes_of, partition_of_lane, split
 from sonde.sink.streams import copies
 
 _EVERYWHERE: Final = frozenset(
@@ -61,7 +61,7 @@ class Spread:
             for partition in range(self._partitions):
                 yield partition, entry, None
         elif rows is not None:
-            for partition, part in split(rows, self._partitions).items():
+            for partition, part in split(rows, homes_of(rows, self._partitions)).items():
                 yield partition, msgspec.structs.replace(entry, rows=len(part)), part
         else:
             yield CONTROL, entry, None

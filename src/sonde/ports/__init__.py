@@ -6,7 +6,7 @@ An adapter implements one of these and passes its contract test in :mod:`sonde.t
 
 from sonde.ports.control import AuditTrail, Control, Credential, Session, Sessions
 from sonde.ports.live import Feed, Guest, Knock, Line, Live
-from sonde.ports.log import DeadLetter, DeadLetters, Journal, Log, Membership, ReadEvents, Record
+from sonde.ports.log import AppendsTogether, DeadLetter, DeadLetters, Journal, Log, Membership, ReadEvents, Record
 from sonde.ports.news import Courier, Notices
 from sonde.ports.outbox import CommandBook, Noted, Outbox, Outgoing, Stage, StreamId, Waiting
 from sonde.ports.sensor import Declares, EndOfReadings, Paced, Performs, Sensor, Tell
@@ -14,6 +14,7 @@ from sonde.ports.store import Claim, Held, Holdings, Identities, Onlooker, Piece
 from sonde.ports.wire import Dispatch, Downlink, Intake, Telemetry, Wire
 
 __all__ = [
+    "AppendsTogether",
     "AuditTrail",
     "Claim",
     "CommandBook",

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from sonde.clock import Micros
 from sonde.entry import Body, Entry
+from sonde.errors import SondeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,16 @@ class Journal(Protocol):
     async def record(self, entries: Sequence[Entry], partition: int | None = None) -> Mapping[int, int]:
         """Make ``entries`` durable in one partition; in every one if none is named. For each of them, the offset of their
         frame: an answer whose cursor is beyond it knows of them. :class:`Retry`."""
+        ...
+
+
+@runtime_checkable
+class AppendsTogether(Protocol):
+    """A log may have this too, if partitions that are written at the same moment wait for one another no longer than for
+    one of them."""
+
+    def append_together(self, frames: Mapping[int, bytes]) -> Mapping[int, int | SondeError]:
+        """Make a frame durable in each of several partitions: its offset, or what :meth:`Log.append` would raise."""
         ...
 
 

@@ -1,6 +1,6 @@
 """The readings of one request in columns of Python values, on their way into one batch with those of its neighbours."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, TypeAlias
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from sonde.clock import Micros
 from sonde.reading import TIME, Batch, Value, numbers
-from sonde.routing import CONTROL, partition_of, split
+from sonde.routing import CONTROL, partition_of
 from sonde.sink.coded import Coded, side_by_side
 
 Texts: TypeAlias = Sequence[str] | Coded
@@ -87,14 +87,12 @@ class Received:
         used[column.indices.to_numpy()] = True
         return [name for name, is_used in zip(column.dictionary.to_pylist(), used, strict=True) if is_used]
 
-    def split(self, partitions: int) -> Mapping[int, Columns | Batch]:
-        """The readings by the home of their device; all in one home, by far the most often: as they are."""
+    def home(self, partitions: int) -> int | None:
+        """The home of all its devices, if they have the same."""
         if partitions == 1:
-            return {CONTROL: self.readings}
-        if isinstance(self.readings, Batch):
-            return split(self.readings, partitions)
+            return CONTROL
         homes = {partition_of(device, partitions) for device in self.devices()}
-        return {homes.pop(): self.readings} if len(homes) == 1 else split(self.readings.batch(), partitions)
+        return homes.pop() if len(homes) == 1 else None
 
 
 def merge(readings: Iterable[Columns | Batch]) -> Batch:

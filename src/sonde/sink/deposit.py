@@ -2,12 +2,14 @@
 
 import asyncio
 import concurrent.futures
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from sonde.clock import SECOND, Micros
 from sonde.entry import Entry
 from sonde.errors import Retry
+from sonde.metrics import Metrics
 from sonde.reading import Batch
 from sonde.sink.columns import Columns
 
@@ -40,6 +42,22 @@ class Deposit:
     form: str = ""
     answer: Answer | None = None
     since: float = 0.0
+
+
+def count(metrics: Metrics, group: Sequence[Deposit], frames: Collection[bytes], now: Micros, monotonic: float) -> None:
+    """Measure what has become durable, in ``frames``."""
+    metrics.last_durable.set(now / SECOND)
+    metrics.log_frames.inc(len(frames))
+    metrics.log_bytes.inc(sum(map(len, frames)))
+    readings: dict[str, int] = {}
+    for deposit in group:
+        readings[deposit.form] = readings.get(deposit.form, 0) + deposit.readings
+    for form, rows in readings.items():
+        if rows:
+            metrics.received.labels(form).inc(rows)
+    metrics.received_bytes.inc(sum(deposit.bytes for deposit in group))
+    metrics.durable.inc(sum(readings.values()))
+    metrics.commit_seconds.observe(max(0.0, monotonic - group[0].since))
 
 
 def settle(deposits: Iterable[Deposit], outcome: int | Retry) -> None:

@@ -17,13 +17,16 @@ from sonde.ports import Credential, Log, Outgoing, StreamId, Telemetry
 from sonde.routing import CONTROL, partition_of_lane
 from sonde.sink import forms, identity, streams
 from sonde.sink.admission import Admission
-from sonde.sink.asked import Asked, Parts
+from sonde.sink.asked import deposit_of
 from sonde.sink.columns import Received
-from sonde.sink.commit import Committer, offer_together
+from sonde.sink.commit import Committer
 from sonde.sink.deposit import Deposit, Whole
 from sonde.sink.limits import Limits
+from sonde.sink.line import Line, offer_together
 from sonde.sink.patience import Patience
 from sonde.sink.refusals import Refusals, reason_of
+from sonde.sink.session import Session
+from sonde.sink.spread import Spreader
 from sonde.sink.waiting import Waiting
 
 _LIMITS: Final = Limits()
@@ -64,34 +67,38 @@ class Sink:
         self._patience = Patience(limits.waiting_seconds)
         self._readers = concurrent.futures.ThreadPoolExecutor(_WORKERS, thread_name_prefix="sonde-read")
         partitions = sorted(log.ends()) or [CONTROL]
-        waiting = Waiting(limits)
+        self._waiting = Waiting(limits)
+        sessions = partial(Session, log, ring=ring, codec=codec, clock=clock)
         self._committers = {
             number: Committer(
                 log,
                 number,
-                ring,
-                codec,
+                sessions(number),
+                self._line(),
                 clock=clock,
-                limits=limits,
                 metrics=metrics,
-                waiting=waiting,
                 refusals=self._refusals if number == partitions[0] else None,
                 ticks=partial(ticks, number),
             )
             for number in partitions
         }
-        self._in_order = list(self._committers.values())
+        self._writers: list[Committer | Spreader] = list(self._committers.values())
+        self._lines = [committer.line for committer in self._committers.values()]
+        if len(partitions) > 1:
+            self._spread = self._line()
+            own = [sessions(number) for number in partitions]
+            self._writers.append(Spreader(log, own, self._spread, clock=clock, metrics=metrics))
 
     @property
     def last_durable(self) -> Micros | None:
         """When the log was last written by this process."""
-        return max((c.last_durable for c in self._committers.values() if c.last_durable is not None), default=None)
+        return max((w.last_durable for w in self._writers if w.last_durable is not None), default=None)
 
     def sealing_keys(self) -> set[str]:
         """The names of the master keys that seal what is taken from now on: one, when a change is complete."""
-        for committer in self._in_order:
-            committer.wake()
-        return {committer.key for committer in self._in_order}
+        for writer in self._writers:
+            writer.line.wake.set()
+        return set().union(*(writer.keys for writer in self._writers))
 
     def admit(self, token: str | None, scope: str, size: int, address: str, certificate: bytes = b"") -> Credential:
         try:
@@ -104,7 +111,7 @@ class Sink:
         now = self._clock.now()
         readings = 0
         try:
-            received, body, parts = await self._read(request, now)
+            received, body, home = await self._read(request, now)
             readings = len(received)
             if request.idempotency_key:
                 identity.check_key(request.idempotency_key)
@@ -113,8 +120,8 @@ class Sink:
         except SondeError as error:
             self._refuse(who, error, readings)
             raise
-        asked = Asked(who, request.idempotency_key, body, received)
-        await self._deposit([(self._in_order[number], asked.deposit(part)) for number, part in parts.items()])
+        line = self._spread if home is None else self._lines[home]
+        await self._deposit([(line, deposit_of(who, request.idempotency_key, body, received))])
         return readings
 
     async def uplink(self, who: Credential, stream: StreamId, confirmed: int, entries: Sequence[Outgoing]) -> int:
@@ -137,7 +144,7 @@ class Sink:
         chosen = self._chosen(partition)
         answers = {number: loop.create_future() for number in chosen}
         for number, answer in answers.items():
-            chosen[number].offer(Deposit(lambda: entries, answer=answer))
+            chosen[number].line.offer(Deposit(lambda: entries, answer=answer))
             self._patience.add(answer, loop)
         return dict(zip(answers, await asyncio.gather(*answers.values()), strict=True))
 
@@ -146,7 +153,7 @@ class Sink:
         offsets = {}
         for number, committer in self._chosen(partition).items():
             answer: concurrent.futures.Future[int] = concurrent.futures.Future()
-            committer.offer(Deposit(lambda: entries, answer=answer))
+            committer.line.offer(Deposit(lambda: entries, answer=answer))
             try:
                 offsets[number] = answer.result(self._limits.waiting_seconds)
             except TimeoutError:
@@ -155,25 +162,25 @@ class Sink:
 
     def stop(self) -> None:
         """Take nothing more in: :class:`Retry` to whoever comes."""
-        for committer in self._committers.values():
-            committer.stop()
+        for writer in self._writers:
+            writer.line.stop()
 
     def close(self) -> None:
         """Stop, and make durable what was taken; its senders hear of it if their event loop still runs."""
         self.stop()
         self._readers.shutdown()
-        for committer in self._committers.values():
-            committer.close()
+        for writer in self._writers:
+            writer.close()
 
-    async def _read(self, request: Telemetry, now: Micros) -> tuple[Received, bytes, Parts]:
+    async def _read(self, request: Telemetry, now: Micros) -> tuple[Received, bytes, int | None]:
         size = len(request.body)
         if size >= _HEAVY or (request.content_encoding and size >= _HEAVY_COMPRESSED):
             return await self._in_thread(partial(self._understand, request, now))
         return self._understand(request, now)
 
-    def _understand(self, request: Telemetry, now: Micros) -> tuple[Received, bytes, Parts]:
+    def _understand(self, request: Telemetry, now: Micros) -> tuple[Received, bytes, int | None]:
         received, body = forms.read(request, now, self._limits)
-        return received, body, received.split(len(self._in_order))
+        return received, body, received.home(len(self._lines))
 
     def _in_thread(self, work: "partial[_T]") -> Awaitable[_T]:
         try:
@@ -181,7 +188,7 @@ class Sink:
         except RuntimeError:
             raise Retry("the sink is shutting down", hint="Send again", after=1.0) from None
 
-    async def _deposit(self, offers: Sequence[tuple[Committer, Deposit]]) -> None:
+    async def _deposit(self, offers: Sequence[tuple[Line, Deposit]]) -> None:
         """Return when all of them are durable; an error says nothing of any."""
         loop = asyncio.get_running_loop()
         answer = loop.create_future() if len(offers) == 1 else Whole(len(offers), loop)
@@ -191,15 +198,18 @@ class Sink:
         self._patience.add(answer, loop)
         await answer
 
-    def _of_node(self, node: str, lane: int, checked: streams.Checked, size: int) -> list[tuple[Committer, Deposit]]:
+    def _of_node(self, node: str, lane: int, checked: streams.Checked, size: int) -> list[tuple[Line, Deposit]]:
         """The entries of a lane, for its partition; and profiles for those by which readings are marked elsewhere."""
-        count = len(self._in_order)
+        count = len(self._lines)
         mine = partition_of_lane(node, lane, count)
         rows = sum(map(len, checked.parts))
-        offers = [(self._in_order[mine], Deposit(lambda: checked.entries, checked.parts, size, rows, "uplink"))]
+        offers = [(self._lines[mine], Deposit(lambda: checked.entries, checked.parts, size, rows, "uplink"))]
         for number, copies in streams.copies(node, checked.entries, count).items():
-            offers.append((self._in_order[number], Deposit(partial(list, copies))))
+            offers.append((self._lines[number], Deposit(partial(list, copies))))
         return offers
+
+    def _line(self) -> Line:
+        return Line(self._waiting, self._limits, self._clock)
 
     def _chosen(self, partition: int | None) -> Mapping[int, Committer]:
         return self._committers if partition is None else {partition: self._committers[partition]}

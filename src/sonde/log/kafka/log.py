@@ -10,7 +10,7 @@ from typing import Final
 
 from confluent_kafka import TopicPartition
 
-from sonde.errors import Hold, NotFound, Retry
+from sonde.errors import Hold, NotFound, Retry, SondeError
 from sonde.log.batch import check_frames
 from sonde.log.kafka import clients, topic
 from sonde.log.kafka.admin import SECONDS, Absent, Admin
@@ -86,9 +86,22 @@ class KafkaLog:
             self._watch.look()  # it may know better why
             raise
         if first < before:
-            self._watch.look()
-            raise Retry(f"partition {partition} of {self.name} has lost what was confirmed", hint="See sonde doctor")
+            raise self._lost(partition)
         return first
+
+    def append_together(self, frames: Mapping[int, bytes]) -> Mapping[int, int | SondeError]:
+        """See :meth:`sonde.ports.AppendsTogether.append_together`."""
+        for partition, frame in frames.items():
+            check_frames([frame])
+            self._known(partition)
+        before = self._writer.ends
+        found = dict(self._writer.append_together(frames))
+        if any(isinstance(outcome, Hold) for outcome in found.values()):
+            self._watch.look()
+        for partition, outcome in found.items():
+            if isinstance(outcome, int) and outcome < before.get(partition, 0):
+                found[partition] = self._lost(partition)
+        return found
 
     def read(self, partition: int, offset: int, limit_bytes: int, wait: float = 0.0) -> Sequence[Record]:
         """See :meth:`sonde.ports.Log.read`; :class:`Retry` while no broker answers. Offsets may be missing where others
@@ -146,6 +159,11 @@ class KafkaLog:
             self._watch.look()  # it may be new
             if not 0 <= partition < self._watch.partitions:
                 raise NotFound(f"the log has no partition {partition}")
+
+    def _lost(self, partition: int) -> SondeError:
+        """What to raise where an append got an offset that was given out before."""
+        self._watch.look()
+        return Retry(f"partition {partition} of {self.name} has lost what was confirmed", hint="See sonde doctor")
 
     def _spans(self, fresh: bool) -> Mapping[int, tuple[int, int]]:
         mine = self._writer.ends

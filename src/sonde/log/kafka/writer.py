@@ -3,9 +3,9 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -19,6 +19,8 @@ _POLL: Final = 0.1
 _MENDING: Final = 10.0
 _ROOM: Final = 0.02  # seconds between two looks whether a full queue has room
 _events = structlog.get_logger()
+_T = TypeVar("_T")
+_U = TypeVar("_U")
 
 
 class _Append:
@@ -30,6 +32,7 @@ class _Append:
         self.first = -1
         self.last = -1
         self.error: KafkaError | None = None
+        self.problem: SondeError | None = None  # that kept some frames from being handed to the client
 
     def report(self, index: int, error: KafkaError | None, message: Message) -> None:
         """One of them has arrived, or never will. Called by the client, one report at a time."""
@@ -81,6 +84,24 @@ class Writer:
     def append(self, partition: int, frames: Sequence[bytes]) -> int:
         """The offset of the first. :class:`Retry` if not all copies have all of them within so many seconds;
         :class:`TooLarge` if the topic does not take one."""
+        return self._finish(partition, self._begin(partition, frames))
+
+    def append_together(self, frames: Mapping[int, bytes]) -> Mapping[int, int | SondeError]:
+        """The same for a frame in each of several partitions: they are on their way at the same time."""
+        begun = {partition: self._trying(self._begin, partition, [frame]) for partition, frame in frames.items()}
+        return {
+            partition: append if isinstance(append, SondeError) else self._trying(self._finish, partition, append)
+            for partition, append in begun.items()
+        }
+
+    @staticmethod
+    def _trying(do: Callable[[int, _T], _U], partition: int, given: _T) -> _U | SondeError:
+        try:
+            return do(partition, given)
+        except SondeError as error:
+            return error
+
+    def _begin(self, partition: int, frames: Sequence[bytes]) -> _Append:
         for frame in frames:
             if len(frame) > self._max_frame_bytes:
                 raise TooLarge(
@@ -88,12 +109,14 @@ class Writer:
                     hint="Raise the topic's max.message.bytes",
                 )
         append = _Append(len(frames))
-        deadline = time.monotonic() + self._seconds
-        problem = self._hand_over(append, partition, frames, deadline)
+        append.problem = self._hand_over(append, partition, frames, time.monotonic() + self._seconds)
+        return append
+
+    def _finish(self, partition: int, append: _Append) -> int:
         if not append.wait(2 * self._seconds + 5.0):  # the client reports before: this is for its mistakes
             raise Retry(f"Kafka did not answer in {2 * self._seconds:.0f} s", after=1.0)
-        if problem is not None:
-            raise problem
+        if append.problem is not None:
+            raise append.problem
         if append.error is not None:
             raise self._failed(append.error)
         if append.first < 0:
