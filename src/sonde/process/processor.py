@@ -39,10 +39,13 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of one: whether something was stored, and for how many seconds it should not be tried again."""
+    """What came of one: whether something was stored, and for how many seconds it should not be tried again; whether more
+    was there already when it began, and waits still; the seconds of work that were in it."""
 
     stored: bool
     pause: float
+    behind: bool = False
+    seconds: float = 0.0
 
 
 class Processor:
@@ -94,6 +97,7 @@ class Processor:
         self._tidied = -1
         self._end = 0  # of the partition, as far as is known
         self._backoff = _FIRST_BACKOFF
+        self._seconds = 0.0  # that the last step took, once its frames were there
         self.position = 0
         self.problem: str | None = None
 
@@ -117,6 +121,7 @@ class Processor:
 
     def attempt(self, wait: float) -> "Attempt":
         """:meth:`step` for whoever goes on whatever happens: ``problem`` says what kept it from its work, if anything did."""
+        end = self._end  # as it was known before
         try:
             stored = self.step(wait)
         except Retry as error:
@@ -134,7 +139,7 @@ class Processor:
         if self.problem is not None:
             _log.info("processor_goes_on", partition=self.partition, offset=self.position)
         self.problem, self._backoff = None, _FIRST_BACKOFF
-        return Attempt(stored, 0.0)
+        return Attempt(stored, 0.0, self.position < end, self._seconds)
 
     @property
     def waits(self) -> bool:
@@ -197,6 +202,7 @@ class Processor:
         self.position = changes.progress.offset
         self._measure(changes, gathered, self._committed - started)
         self._tell_onlookers(folding.step(changes))
+        self._seconds = self._clock.monotonic() - started
         return True
 
     def _keep(self, unread: Unread) -> None:

@@ -20,6 +20,9 @@ _LOOK_SECONDS: Final = 0.3  # between two questions which partitions are ours
 _WAIT_SECONDS: Final = 0.5  # at the end of the log, where a processor has a thread for itself
 _POLL_SECONDS: Final = 0.004  # a partition, at the end of the log, where it has none
 _POLL_LEAST, _POLL_MOST = 0.02, 0.25
+_WEIGHT: Final = 0.1  # of a step in what steps take of late
+_FREE: Final = 3.0  # seconds without a step for each with one
+_LONGEST: Final = 2.0  # seconds between two steps of a partition that is not behind
 _NOTHING: Final = Attempt(False, 0.0)
 
 
@@ -27,7 +30,9 @@ class Sharing:
     """Starts a processor for each partition that ``membership`` gives, and stops it when the partition goes.
 
     ``make`` gives the processor of a partition, without a linger of its own: here a partition has at most one step in
-    ``linger`` seconds, unless it is behind. ``threads`` steps are taken at the same time, so memory is bounded however many
+    ``linger`` seconds, unless it is behind. Where steps take long, partitions wait longer, so that most of the time of all
+    threads is free: a step costs nearly the same however little it brings, so fewer and larger ones catch up, and more
+    and smaller ones would fall behind for good. ``threads`` steps are taken at the same time, so memory is bounded however many
     partitions there are; those at the end of the log are looked at in turn. Two that hold one partition for a while do no
     harm: the store takes the step of one, and the other begins again from where the store stands.
     """
@@ -51,6 +56,7 @@ class Sharing:
         self._processors: dict[int, Processor] = {}  # replaced, never changed
         self._due: list[tuple[float, int]] = []  # a heap; those that are at work are not in it
         self._at_work: set[int] = set()
+        self._seconds = 0.0  # that a step takes, of late
         self._problem: str | None = None
         self._measure(metrics or Metrics())
 
@@ -166,7 +172,8 @@ class Sharing:
             attempt = _NOTHING if not wait and processor.has_nothing() else processor.attempt(wait)
             pause = attempt.pause
             if attempt.stored:
-                pause = self._linger if processor.lag().seconds <= self._linger else 0.0
+                self._seconds += (attempt.seconds - self._seconds) * _WEIGHT
+                pause = 0.0 if attempt.behind else self._pace()
             elif not pause and not wait:
                 pause = min(_POLL_MOST, max(_POLL_LEAST, _POLL_SECONDS * len(self._processors)))
         finally:
@@ -176,6 +183,11 @@ class Sharing:
                     same = self._processors[number] is processor
                     heapq.heappush(self._due, (self._clock.monotonic() + pause if same else 0.0, number))
                     self._changed.notify()
+
+    def _pace(self) -> float:
+        """Seconds until a partition that is not behind has its next step."""
+        turn = self._seconds * len(self._processors) / self._threads  # a step of each
+        return max(self._linger, min(_LONGEST, _FREE * turn))
 
     def _measure(self, metrics: Metrics) -> None:
         """Of all partitions, as it is when asked."""

@@ -26,6 +26,9 @@ class Line:
         self._clock = clock
         self._queue: deque[Deposit] = deque()
 
+    def __len__(self) -> int:
+        return len(self._queue)
+
     def offer(self, deposit: Deposit, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Put ``deposit`` in line; its answer comes when it is durable. :class:`Retry` if too much waits, or nothing more is
         taken. Called from ``loop``, it is committed after this turn of it, together with all else that the turn brings:

@@ -25,6 +25,9 @@ from sonde.sink.line import Line
 from sonde.sink.session import Session
 
 _LOOK_EVERY: Final = 1.0  # seconds, whether another key has taken over
+_QUIET: Final = 0.003  # seconds without another request, after which what came is written
+_GATHERING: Final = 0.03  # seconds after which it is written in any case
+_NOTHING_ELSE: Final = threading.Event()  # never set
 _SEVERAL: Final = -1  # there is no one offset of what went into several partitions
 
 Outcomes = Mapping[int, int | Retry]
@@ -59,6 +62,7 @@ class Spreader:
 
     def _run(self) -> None:
         while True:
+            self._let_gather()
             group = self.line.next_group()
             for session in self._sessions:
                 session.follow()
@@ -68,6 +72,14 @@ class Spreader:
                 return
             else:
                 self._clock.wait(self.line.wake, _LOOK_EVERY)
+
+    def _let_gather(self) -> None:
+        """Wait until nothing more comes for a moment. Without it, of eight senders that wait for their answers one comes back
+        first and has a group for itself, and then the other seven, for good."""
+        until, waiting = self._clock.monotonic() + _GATHERING, 0
+        while self.line.open and len(self.line) != waiting and self._clock.monotonic() < until:
+            waiting = len(self.line)
+            self._clock.wait(_NOTHING_ELSE, _QUIET)
 
     def _commit(self, group: Sequence[Deposit]) -> None:
         frames: dict[int, bytes] = {}

@@ -206,12 +206,14 @@ def _write_streams(connection: Connection, streams: Iterable[Stream], partition:
 
 
 def _write_ledger(connection: Connection, lines: Iterable[LedgerLine], partition: int) -> None:
-    table = table_of(LEDGER, lines)
-    if not len(table):
+    found: dict[tuple[str, int], list[LedgerLine]] = {}
+    for line in lines:
+        found.setdefault((line.source, line.lane), []).append(line)
+    if not found:
         return
-    sums = table.group_by(["source", "lane"]).aggregate([(name, "sum") for name in COUNTS])
-    sums = sums.rename_columns([name.removesuffix("_sum") for name in sums.column_names])
-    rows = constant(sums.select(LEDGER.names), "partition", partition)
+    counts = {name: [sum(getattr(one, name) for one in some) for some in found.values()] for name in COUNTS}
+    sources, lanes = map(list, zip(*found, strict=True))
+    rows = constant(pa.table({"source": sources, "lane": lanes, **counts}, LEDGER), "partition", partition)
     added = {name: f"t.{name} + excluded.{name}" for name in COUNTS}
     put(connection, upsert("ledger_by_partition", rows.column_names, ("partition", "source", "lane"), added), rows)
 
