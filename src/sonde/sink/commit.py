@@ -13,7 +13,7 @@ from sonde.ports import Log
 from sonde.sink.columns import merge
 from sonde.sink.deposit import Deposit, count, settle
 from sonde.sink.failing import unsealed, untaken
-from sonde.sink.line import Line
+from sonde.sink.queue import Queue
 from sonde.sink.refusals import Refusals
 from sonde.sink.session import Session
 
@@ -22,7 +22,7 @@ TICK_EVERY: Final = 1.0  # seconds without a frame, after which there is a tick 
 
 
 class Committer:
-    """One thread that writes one partition, from ``line``. ``refusals``, if given, are written down by this one. While
+    """One thread that writes one partition, from ``queue``. ``refusals``, if given, are written down by this one. While
     ``ticks`` says so, an idle log gets an empty frame a second, so that log time goes on."""
 
     def __init__(
@@ -30,14 +30,14 @@ class Committer:
         log: Log,
         partition: int,
         session: Session,
-        line: Line,
+        queue: Queue,
         *,
         clock: Clock,
         metrics: Metrics,
         refusals: Refusals | None = None,
         ticks: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.line = line
+        self.queue = queue
         self.last_durable: Micros | None = None
         self._log = log
         self._partition = partition
@@ -59,23 +59,23 @@ class Committer:
 
     def close(self) -> None:
         """Take nothing more, and wait until everything that was taken has its answer."""
-        self.line.stop()
+        self.queue.stop()
         self._thread.join()
 
     def _run(self) -> None:
         while True:
-            group = self.line.next_group()
+            group = self.queue.next_group()
             self._session.follow()
             if group:
                 self._commit(group)
-            elif not self.line.open:
+            elif not self.queue.open:
                 self._write_refusals()
                 return
             if self._clock.monotonic() - self._counted >= COUNTERS_EVERY:
                 self._write_refusals()
             if not group:
                 self._tick()
-                self._clock.wait(self.line.wake, TICK_EVERY)
+                self._clock.wait(self.queue.wake, TICK_EVERY)
 
     def _commit(self, group: Sequence[Deposit]) -> bool:
         """Make a group durable and tell its senders, one way or the other; whether it is."""

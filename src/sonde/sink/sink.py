@@ -22,8 +22,8 @@ from sonde.sink.columns import Received
 from sonde.sink.commit import Committer
 from sonde.sink.deposit import Deposit, Whole
 from sonde.sink.limits import Limits
-from sonde.sink.line import Line, offer_together
 from sonde.sink.patience import Patience
+from sonde.sink.queue import Queue, offer_together
 from sonde.sink.refusals import Refusals, reason_of
 from sonde.sink.session import Session
 from sonde.sink.spread import Spreader
@@ -74,7 +74,7 @@ class Sink:
                 log,
                 number,
                 sessions(number),
-                self._line(),
+                self._new_queue(),
                 clock=clock,
                 metrics=metrics,
                 refusals=self._refusals if number == partitions[0] else None,
@@ -83,9 +83,9 @@ class Sink:
             for number in partitions
         }
         self._writers: list[Committer | Spreader] = list(self._committers.values())
-        self._lines = [committer.line for committer in self._committers.values()]
+        self._queues = [committer.queue for committer in self._committers.values()]
         if len(partitions) > 1:
-            self._spread = self._line()
+            self._spread = self._new_queue()
             own = [sessions(number) for number in partitions]
             self._writers.append(Spreader(log, own, self._spread, clock=clock, metrics=metrics))
 
@@ -97,7 +97,7 @@ class Sink:
     def sealing_keys(self) -> set[str]:
         """The names of the master keys that seal what is taken from now on: one, when a change is complete."""
         for writer in self._writers:
-            writer.line.wake.set()
+            writer.queue.wake.set()
         return set().union(*(writer.keys for writer in self._writers))
 
     def admit(self, token: str | None, scope: str, size: int, address: str, certificate: bytes = b"") -> Credential:
@@ -120,8 +120,8 @@ class Sink:
         except SondeError as error:
             self._refuse(who, error, readings)
             raise
-        line = self._spread if home is None else self._lines[home]
-        await self._deposit([(line, deposit_of(who, request.idempotency_key, body, received))])
+        queue = self._spread if home is None else self._queues[home]
+        await self._deposit([(queue, deposit_of(who, request.idempotency_key, body, received))])
         return readings
 
     async def uplink(self, who: Credential, stream: StreamId, confirmed: int, entries: Sequence[Outgoing]) -> int:
@@ -144,7 +144,7 @@ class Sink:
         chosen = self._chosen(partition)
         answers = {number: loop.create_future() for number in chosen}
         for number, answer in answers.items():
-            chosen[number].line.offer(Deposit(lambda: entries, answer=answer))
+            chosen[number].queue.offer(Deposit(lambda: entries, answer=answer))
             self._patience.add(answer, loop)
         return dict(zip(answers, await asyncio.gather(*answers.values()), strict=True))
 
@@ -153,7 +153,7 @@ class Sink:
         offsets = {}
         for number, committer in self._chosen(partition).items():
             answer: concurrent.futures.Future[int] = concurrent.futures.Future()
-            committer.line.offer(Deposit(lambda: entries, answer=answer))
+            committer.queue.offer(Deposit(lambda: entries, answer=answer))
             try:
                 offsets[number] = answer.result(self._limits.waiting_seconds)
             except TimeoutError:
@@ -163,7 +163,7 @@ class Sink:
     def stop(self) -> None:
         """Take nothing more in: :class:`Retry` to whoever comes."""
         for writer in self._writers:
-            writer.line.stop()
+            writer.queue.stop()
 
     def close(self) -> None:
         """Stop, and make durable what was taken; its senders hear of it if their event loop still runs."""
@@ -180,7 +180,7 @@ class Sink:
 
     def _understand(self, request: Telemetry, now: Micros) -> tuple[Received, bytes, int | None]:
         received, body = forms.read(request, now, self._limits)
-        return received, body, received.home(len(self._lines))
+        return received, body, received.home(len(self._queues))
 
     def _in_thread(self, work: "partial[_T]") -> Awaitable[_T]:
         try:
@@ -188,7 +188,7 @@ class Sink:
         except RuntimeError:
             raise Retry("the sink is shutting down", hint="Send again", after=1.0) from None
 
-    async def _deposit(self, offers: Sequence[tuple[Line, Deposit]]) -> None:
+    async def _deposit(self, offers: Sequence[tuple[Queue, Deposit]]) -> None:
         """Return when all of them are durable; an error says nothing of any."""
         loop = asyncio.get_running_loop()
         answer = loop.create_future() if len(offers) == 1 else Whole(len(offers), loop)
@@ -198,18 +198,18 @@ class Sink:
         self._patience.add(answer, loop)
         await answer
 
-    def _of_node(self, node: str, lane: int, checked: streams.Checked, size: int) -> list[tuple[Line, Deposit]]:
+    def _of_node(self, node: str, lane: int, checked: streams.Checked, size: int) -> list[tuple[Queue, Deposit]]:
         """The entries of a lane, for its partition; and profiles for those by which readings are marked elsewhere."""
-        count = len(self._lines)
+        count = len(self._queues)
         mine = partition_of_lane(node, lane, count)
         rows = sum(map(len, checked.parts))
-        offers = [(self._lines[mine], Deposit(lambda: checked.entries, checked.parts, size, rows, "uplink"))]
+        offers = [(self._queues[mine], Deposit(lambda: checked.entries, checked.parts, size, rows, "uplink"))]
         for number, copies in streams.copies(node, checked.entries, count).items():
-            offers.append((self._lines[number], Deposit(partial(list, copies))))
+            offers.append((self._queues[number], Deposit(partial(list, copies))))
         return offers
 
-    def _line(self) -> Line:
-        return Line(self._waiting, self._limits, self._clock)
+    def _new_queue(self) -> Queue:
+        return Queue(self._waiting, self._limits, self._clock)
 
     def _chosen(self, partition: int | None) -> Mapping[int, Committer]:
         return self._committers if partition is None else {partition: self._committers[partition]}

@@ -21,7 +21,7 @@ from sonde.routing import homes_of, split
 from sonde.sink.columns import merge
 from sonde.sink.deposit import Deposit, count, settle
 from sonde.sink.failing import unsealed, untaken
-from sonde.sink.line import Line
+from sonde.sink.queue import Queue
 from sonde.sink.session import Session
 
 _LOOK_EVERY: Final = 1.0  # seconds, whether another key has taken over
@@ -34,14 +34,14 @@ Outcomes = Mapping[int, int | Retry]
 
 
 class Spreader:
-    """One thread that takes readings from ``line``, and writes them into the partitions where their devices are at home.
+    """One thread that takes readings from ``queue``, and writes them into the partitions where their devices are at home.
 
     A partition has one frame of a group, with an entry for each request that has readings there. A request is confirmed
     when all of its partitions have their part. The frames have sessions of their own, as those of another sink would.
     """
 
-    def __init__(self, log: Log, sessions: Sequence[Session], line: Line, *, clock: Clock, metrics: Metrics) -> None:
-        self.line = line
+    def __init__(self, log: Log, sessions: Sequence[Session], queue: Queue, *, clock: Clock, metrics: Metrics) -> None:
+        self.queue = queue
         self.last_durable: Micros | None = None
         self._log = log
         self._sessions = sessions
@@ -57,28 +57,28 @@ class Spreader:
 
     def close(self) -> None:
         """Take nothing more, and wait until everything that was taken has its answer."""
-        self.line.stop()
+        self.queue.stop()
         self._thread.join()
 
     def _run(self) -> None:
         while True:
             self._let_gather()
-            group = self.line.next_group()
+            group = self.queue.next_group()
             for session in self._sessions:
                 session.follow()
             if group:
                 self._commit(group)
-            elif not self.line.open:
+            elif not self.queue.open:
                 return
             else:
-                self._clock.wait(self.line.wake, _LOOK_EVERY)
+                self._clock.wait(self.queue.wake, _LOOK_EVERY)
 
     def _let_gather(self) -> None:
         """Wait until nothing more comes for a moment. Without it, of eight senders that wait for their answers one comes back
         first and has a group for itself, and then the other seven, for good."""
         until, waiting = self._clock.monotonic() + _GATHERING, 0
-        while self.line.open and len(self.line) != waiting and self._clock.monotonic() < until:
-            waiting = len(self.line)
+        while self.queue.open and len(self.queue) != waiting and self._clock.monotonic() < until:
+            waiting = len(self.queue)
             self._clock.wait(_NOTHING_ELSE, _QUIET)
 
     def _commit(self, group: Sequence[Deposit]) -> None:

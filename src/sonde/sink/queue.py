@@ -12,10 +12,10 @@ from sonde.sink.limits import Limits
 from sonde.sink.waiting import Waiting
 
 
-class Line:
+class Queue:
     """Deposits in the order in which they came. ``wake`` is set while its thread has something to do.
 
-    ``waiting`` bounds what waits here and in other lines together.
+    ``waiting`` bounds what waits here and in other queues together.
     """
 
     def __init__(self, waiting: Waiting, limits: Limits, clock: Clock) -> None:
@@ -24,10 +24,10 @@ class Line:
         self._waiting = waiting
         self._limits = limits
         self._clock = clock
-        self._queue: deque[Deposit] = deque()
+        self._deposits: deque[Deposit] = deque()
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._deposits)
 
     def offer(self, deposit: Deposit, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Put ``deposit`` in line; its answer comes when it is durable. :class:`Retry` if too much waits, or nothing more is
@@ -40,14 +40,14 @@ class Line:
         group: list[Deposit] = []
         readings = size = 0
         with self._waiting.lock:
-            while self._queue:
-                readings += self._queue[0].readings
-                size += self._queue[0].bytes
+            while self._deposits:
+                readings += self._deposits[0].readings
+                size += self._deposits[0].bytes
                 if group and (readings > self._limits.group_readings or size > self._limits.group_bytes):
                     break
-                group.append(self._queue.popleft())
+                group.append(self._deposits.popleft())
             self._waiting.release(group)
-            if not self._queue and self.open:
+            if not self._deposits and self.open:
                 self.wake.clear()
         return group
 
@@ -59,20 +59,20 @@ class Line:
 
     def _put(self, deposit: Deposit) -> None:
         deposit.since = self._clock.monotonic()
-        self._queue.append(deposit)
+        self._deposits.append(deposit)
 
 
-def offer_together(offers: Sequence[tuple[Line, Deposit]], loop: asyncio.AbstractEventLoop | None = None) -> None:
-    """The same for deposits in several lines of one sink: all of them are put there, or none is."""
+def offer_together(offers: Sequence[tuple[Queue, Deposit]], loop: asyncio.AbstractEventLoop | None = None) -> None:
+    """The same for deposits in several queues of one sink: all of them are put there, or none is."""
     waiting = offers[0][0]._waiting
     with waiting.lock:
-        if not all(line.open for line, _ in offers):
+        if not all(queue.open for queue, _ in offers):
             raise Retry("the sink is shutting down", hint="Send again", after=1.0)
         waiting.admit([deposit for _, deposit in offers])
-        for line, deposit in offers:
-            line._put(deposit)
-    for line, _ in offers:
+        for queue, deposit in offers:
+            queue._put(deposit)
+    for queue, _ in offers:
         if loop is not None:
-            loop.call_soon(line.wake.set)
+            loop.call_soon(queue.wake.set)
         else:
-            line.wake.set()
+            queue.wake.set()
