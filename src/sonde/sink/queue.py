@@ -25,6 +25,7 @@ class Queue:
         self._limits = limits
         self._clock = clock
         self._deposits: deque[Deposit] = deque()
+        self._called = False  # an event loop is going to wake its thread
 
     def __len__(self) -> int:
         return len(self._deposits)
@@ -47,6 +48,7 @@ class Queue:
                     break
                 group.append(self._deposits.popleft())
             self._waiting.release(group)
+            self._called = False
             if not self._deposits and self.open:
                 self.wake.clear()
         return group
@@ -72,7 +74,8 @@ def offer_together(offers: Sequence[tuple[Queue, Deposit]], loop: asyncio.Abstra
         for queue, deposit in offers:
             queue._put(deposit)
     for queue, _ in offers:
-        if loop is not None:
-            loop.call_soon(queue.wake.set)
-        else:
+        if loop is None:
             queue.wake.set()
+        elif not queue._called:
+            queue._called = True
+            loop.call_soon(queue.wake.set)
