@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from sonde.certificate import LEAF_LASTS, Authority, fingerprint_text, key_pem, new_key, read_certificates, request_pem
 from sonde.clock import DAY
@@ -20,7 +22,7 @@ from sonde.files import write_file
 from sonde.moment import parse_time
 from sonde.token import Token, digest
 from tests.certificates import Authorities, long_ago, now, trusting
-from tests.crash.road import JSON, Up, wait_for
+from tests.crash.road import JSON, Up, create_token, wait_for
 from tests.integration.commands import environment, sonde
 
 QUIET = ("--no-host", "--no-simulator")
@@ -127,6 +129,34 @@ def test_token_and_certificate_belong_together(up: Up, tmp_path: Path) -> None:
     join(up, invite(up, "other"), tmp_path / "other")
     shutil.copy(tmp_path / "other" / "node" / "node" / "identity.pem", kept / "identity.pem")
     assert not up_takes(up, kept), "the certificate of another node"
+
+
+def test_the_token_of_a_node_watches_beside_its_certificate(up: Up, tmp_path: Path) -> None:
+    token = create_token(up.data, "gate", "--scope", "read", "--node", "gate")
+    authority, key = (
+        Authority.from_pem(up.ca.read_bytes(), up.ca.with_suffix(".key").read_bytes(), "authority"),
+        new_key(),
+    )
+    made = authority.node(request_pem(key), "gate", digest(token), now())
+    write_file(tmp_path / "identity.pem", key_pem(key) + made.encode(), mode=0o600)
+    with_certificate = trusting(up.ca)
+    with_certificate.load_cert_chain(tmp_path / "identity.pem")
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert watches(up, with_certificate, bearer) == 101
+    assert watches(up, with_certificate, {}) == 101
+    assert watches(up, trusting(up.ca), bearer) == 403
+    assert watches(up, trusting(up.ca), {}) == 401
+
+
+def watches(up: Up, context: ssl.SSLContext, headers: dict[str, str]) -> int:
+    """What the live feed answers to who asks to watch; 101: come in."""
+    try:
+        with connect(
+            f"wss://127.0.0.1:{up.port}/ws", ssl=context, additional_headers=headers, open_timeout=60, compression=None
+        ):
+            return 101
+    except InvalidStatus as refused:
+        return refused.response.status_code
 
 
 @pytest.mark.all

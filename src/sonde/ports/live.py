@@ -79,13 +79,15 @@ class Guest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Knock:
-    """A request to become a WebSocket. Names of ``headers`` are in lower case."""
+    """A request to become a WebSocket. Names of ``headers`` are in lower case; ``certificate`` is the digest of the token
+    that the caller's certificate names, empty without one."""
 
     path: str
     headers: Mapping[str, str]
     subprotocols: Sequence[str]
     address: str
     server: str  # the address that it came to
+    certificate: bytes = b""
 
 
 class Live(Protocol):

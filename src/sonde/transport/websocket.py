@@ -24,6 +24,7 @@ from sonde.errors import Invalid, Problem, SondeError
 from sonde.message import MESSAGE_BYTES
 from sonde.ports import Guest, Knock, Live
 from sonde.problem import MEDIA_TYPE, ProblemAnswer, answer_problem, problem_json
+from sonde.transport.secured import credential_of
 
 _HIGH: Final = 256 << 10  # bytes that wait to be taken; then there is no room
 _LOW: Final = 64 << 10
@@ -173,6 +174,7 @@ class WebSocket(asyncio.Protocol):
             subprotocols=[name.strip() for line in offered for name in line.split(",")],
             address=client[0] if client else "",
             server=server[0] if server else "",
+            certificate=credential_of(self._transport),
         )
 
     def _take(self, frame: Frame) -> None:

@@ -93,16 +93,16 @@ class Entrance:
 
     def _identify(self, knock: Knock, foreign: bool) -> Callable[[], Credential]:
         """How to find out who asks, now and later."""
-        access, address = self._access, knock.address
+        access, address, certificate = self._access, knock.address, knock.certificate
         token = _token(knock)
         if token is not None:
             text = self._parsed(token)
-            return lambda: access.check(text, _SCOPE, address)
+            return lambda: access.check(text, _SCOPE, address, certificate)
         if foreign:
             raise Unauthenticated("a page of another origin needs a token", hint=f"Offer {TOKEN_PROTOCOL}<token> too")
         cookie = _cookie(knock.headers.get("cookie", ""))
         if not cookie:
-            return lambda: access.check(None, _SCOPE, address)
+            return lambda: access.check(None, _SCOPE, address, certificate)
         if not is_secret(cookie):
             self._metrics.wrong_tokens.inc()
             raise Unauthenticated("this browser's sign-in is not one of ours", hint="Sign in again")
