@@ -42,11 +42,12 @@ from sonde.question import (
     Trends,
     Watched,
 )
-from sonde.store import queries
+from sonde.store import command_queries, queries
 from sonde.store.alert_queries import ALL_SERIES, series_of
 from sonde.store.alerts import ask_about_alerts
-from sonde.store.engine import Connection, Engine, fetch, fetch_one, without_paths
+from sonde.store.engine import Connection, Engine, fetch, without_paths
 from sonde.store.guard import Watch, check_select
+from sonde.store.history import RawReadings, readings_count
 from sonde.store.layout import Layout
 from sonde.store.part import Part
 from sonde.store.queries import Query
@@ -94,7 +95,7 @@ class Answers:
             case Stale():
                 rows, total = _counted(_run(cursor, queries.stale(question)))
             case Totals():
-                rows = _run(cursor, queries.totals(question, _readings_count(layout)))
+                rows = _run(cursor, queries.totals(question, readings_count(layout)))
             case Profiles():
                 rows = _run(cursor, queries.profiles(question))
             case Ledger():
@@ -170,7 +171,7 @@ class Answers:
             series = sorted(question.series)
         elif wanted.values:
             series = _run(cursor, wanted)["id"].to_pylist()
-        history = _History(cursor, layout, question, series)
+        history = RawReadings(cursor, layout, question, series)
         rows, stored = history.rows(), history.stored()
         if len(rows) < question.limit:
             return rows, len(rows), stored
@@ -223,82 +224,9 @@ def _listing(question: Alerts | Gaps | Devices | Commands | CommandSteps) -> Que
         case Devices():
             return queries.devices(question)
         case Commands():
-            return queries.commands(question)
+            return command_queries.commands(question)
         case CommandSteps():
-            return queries.command_steps(question)
-
-
-class _History:
-    """Raw readings that match a question; ``series`` None means all."""
-
-    def __init__(self, cursor: Connection, layout: Layout, question: History, series: list[int] | None) -> None:
-        self._cursor, self._layout, self._question, self._series = cursor, layout, question, series
-
-    def stored(self) -> int:
-        """How many there are, whatever is asked for."""
-        (count,) = fetch_one(self._cursor, f"select {_readings_count(self._layout)}")
-        return int(str(count))
-
-    def total(self) -> int:
-        """How many match; whole parts are counted without being read."""
-        since, until = self._question.since, self._question.until
-        if self._series is None and since is None and until is None:
-            return self.stored()
-        parts = self._parts(since, until)
-        seen = [part for part in parts if not self._layout.hidden.touches(part)]
-        whole = [part for part in seen if self._series is None and part.within(since, until)]
-        source, values = self._source(since, until, [part for part in parts if part not in whole])
-        (counted,) = fetch_one(self._cursor, f"select count(*) from ({source})", values.values)
-        return int(str(counted)) + sum(part.rows for part in whole)
-
-    def rows(self) -> pa.Table:
-        """The newest (or oldest) of them, up to the limit. Without series, looks at wider and wider spans."""
-        since, until = self._question.since, self._question.until
-        if self._series is not None:
-            return self._rows_in(since, until)
-        bounds = self._bounds()
-        if bounds is None:
-            return self._rows_in(since, until)
-        first = bounds[0] if since is None else max(since, bounds[0])
-        last = bounds[1] if until is None else min(until, bounds[1])
-        span = SECOND
-        while span < last - first:
-            edge = (first, first + span) if self._question.oldest_first else (last - span, last)
-            rows = self._rows_in(*edge)
-            if len(rows) >= self._question.limit:
-                return rows
-            span *= 8
-        return self._rows_in(since, until)
-
-    def _bounds(self) -> tuple[Micros, Micros] | None:
-        """From the oldest reading to just after the newest."""
-        hot = self._layout.source("readings", parts=[])
-        low, high = fetch_one(self._cursor, f"select epoch_us(min(time)), epoch_us(max(time)) from ({hot})")
-        parts = self._layout.parts_of("readings")
-        times = [int(str(t)) for t in (low, high) if t is not None]
-        times += [t for part in parts for t in (part.min_time, part.max_time)]
-        return (min(times), max(times) + 1) if times else None
-
-    def _rows_in(self, since: Micros | None, until: Micros | None) -> pa.Table:
-        source, values = self._source(since, until, self._parts(since, until))
-        return _run(self._cursor, queries.history(self._question, source), values)
-
-    def _parts(self, since: Micros | None, until: Micros | None) -> list[Part]:
-        return [part for part in self._layout.parts_of("readings") if part.meets(since, until, self._series)]
-
-    def _source(self, since: Micros | None, until: Micros | None, parts: list[Part]) -> tuple[str, Query]:
-        span = queries.span("time", since, until)
-        conditions = [span.text] if span.text else []
-        if self._series is not None:
-            conditions.append(queries.one_of("series", self._series))
-        return self._layout.source("readings", parts=parts, where=" and ".join(conditions)), span
-
-
-def _readings_count(layout: Layout) -> str:
-    """How many readings there are, as an expression. Parts of which nothing is hidden are not read for it."""
-    touched = [part for part in layout.parts_of("readings") if layout.hidden.touches(part)]
-    whole = sum(part.rows for part in layout.parts_of("readings") if part not in touched)
-    return f"(select count(*) + {whole} from ({layout.source('readings', parts=touched)}))"
+            return command_queries.command_steps(question)
 
 
 def _run(cursor: Connection, query: Query, more: Query | None = None) -> pa.Table:

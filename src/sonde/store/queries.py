@@ -12,12 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sonde.clock import SECOND, Micros
-from sonde.command import OVER, StepKind
 from sonde.errors import Invalid, Problem
 from sonde.question import (
     Alerts,
-    Commands,
-    CommandSteps,
     Devices,
     FoundSeries,
     Gaps,
@@ -36,11 +33,6 @@ from sonde.store.views import ALERT_PLACE
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 WIDEST: Final = 366 * 86_400
 _LAST_MOMENT: Final = 253_402_300_799 * SECOND  # year 9999
-NOT_OVER: Final = (
-    f"state not in ({', '.join(repr(str(s)) for s in sorted(OVER))}) and (state <> 'unknown' or finished_at is null)"
-)
-"""The condition that a command is not over."""
-_STEP_RANK: Final = " ".join(f"when '{kind}' then {rank}" for rank, kind in enumerate(StepKind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +48,14 @@ def moment(time: Micros) -> datetime:
     return _EPOCH + timedelta(microseconds=min(max(time, 0), _LAST_MOMENT))
 
 
-class _Conditions:
+class Conditions:
     """``where`` from what is given; a value of None asks for nothing."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
         self.values: dict[str, object] = {}
 
-    def add(self, text: str, **values: object) -> "_Conditions":
+    def add(self, text: str, **values: object) -> "Conditions":
         if None not in values.values():
             self._texts.append(text)
             self.values.update(values)
@@ -81,7 +73,7 @@ def matching_series(
     zone: str | None = None,
 ) -> Query:
     """``id`` of the series that a question is about, ascending."""
-    conditions = _Conditions()
+    conditions = Conditions()
     conditions.add("device = $device", device=device).add("metric = $metric", metric=metric)
     conditions.add("site = $site", site=site).add("zone = $zone", zone=zone)
     return Query(f"select id from store.series{conditions} order by id", conditions.values)
@@ -89,7 +81,7 @@ def matching_series(
 
 def span(column: str, since: Micros | None, until: Micros | None) -> Query:
     """The condition that ``column`` lies in a span; empty text if there is none."""
-    conditions = _Conditions()
+    conditions = Conditions()
     conditions.add(f"{column} >= $since", since=None if since is None else moment(since))
     conditions.add(f"{column} < $until", until=None if until is None else moment(until))
     return Query(str(conditions).removeprefix(" where "), conditions.values)
@@ -115,7 +107,7 @@ def aligned(since: Micros, until: Micros, width: int) -> tuple[Micros, Micros]:
 
 def newest_windows(question: Kpis, source: str) -> Query:
     """``site, zone, metric, start`` of the newest window of each group. ``source`` gives ``series, start``."""
-    conditions = _Conditions().add("s.site = $site", site=question.site)
+    conditions = Conditions().add("s.site = $site", site=question.site)
     return Query(
         f"""select s.site, s.zone, s.metric, max(w.start) as start
         from ({source}) w join store.series s on s.id = w.series{conditions} group by s.site, s.zone, s.metric""",
@@ -125,7 +117,7 @@ def newest_windows(question: Kpis, source: str) -> Query:
 
 def kpis(question: Kpis, source: str, newest: Query) -> Query:
     """``source`` gives the windows of one width; ``newest`` says which of them count."""
-    conditions = _Conditions().add("s.site = $site", site=question.site)
+    conditions = Conditions().add("s.site = $site", site=question.site)
     return Query(
         f"""select s.site as site_id, s.zone as zone_id, s.metric as sensor_type, sum(w.sum) / sum(w.count) as current_avg,
           max(w.max) as current_max, cast(sum(w.count) as bigint) as sample_count, max(w.last_time) as last_updated
@@ -138,7 +130,7 @@ def kpis(question: Kpis, source: str, newest: Query) -> Query:
 
 def trends(question: Trends, source: str) -> Query:
     """``source`` gives the windows of the width asked for, in the span."""
-    conditions = _Conditions().add("s.metric = $metric", metric=question.metric)
+    conditions = Conditions().add("s.metric = $metric", metric=question.metric)
     conditions.add("s.site = $site", site=question.site).add("s.zone = $zone", zone=question.zone)
     conditions.add("s.device = $device", device=question.device)
     return Query(
@@ -152,7 +144,7 @@ def trends(question: Trends, source: str) -> Query:
 
 def heatmap(question: Heatmap, source: str) -> Query:
     """``source`` gives the windows of five minutes, in the span."""
-    conditions = _Conditions().add("s.metric = $metric", metric="occupancy").add("s.site = $site", site=question.site)
+    conditions = Conditions().add("s.metric = $metric", metric="occupancy").add("s.site = $site", site=question.site)
     hours = "cast(extract(hour from start at time zone 'UTC') as integer) as hour, " if question.by_hour else ""
     keys = "1, 2, 3" if question.by_hour else "1, 2"
     return Query(
@@ -168,7 +160,7 @@ def heatmap(question: Heatmap, source: str) -> Query:
 
 
 def alerts(question: Alerts) -> Query:
-    conditions = _Conditions().add("a.id not like 'late-%'").add("a.id = $alert", alert=question.alert)
+    conditions = Conditions().add("a.id not like 'late-%'").add("a.id = $alert", alert=question.alert)
     match question.state:
         case None if question.alert is None:
             conditions.add("a.state <> 'pending'")
@@ -191,9 +183,9 @@ def alerts(question: Alerts) -> Query:
 
 
 def devices(question: Devices) -> Query:
-    conditions = _Conditions().add("device = $device", device=question.device).add("site = $site", site=question.site)
+    conditions = Conditions().add("device = $device", device=question.device).add("site = $site", site=question.site)
     of_site = " and s.site = $site" if question.site is not None else ""
-    named = _Conditions().add("named.device > $after", after=question.after or None)
+    named = Conditions().add("named.device > $after", after=question.after or None)
     return Query(
         f"""with named as (select distinct device from store.series{conditions}),
         page as (select device, (select count(*) from named) as total from named{named} order by device limit $limit)
@@ -219,7 +211,7 @@ def history(question: History, source: str) -> Query:
 def found_series(question: FoundSeries, lower: str = "lower({})") -> Query:
     """``lower`` is the engine's word for a text in lower case."""
     names = lower.format("concat_ws(chr(10), s.device, s.metric, s.site, s.zone, s.labels)")
-    conditions = _Conditions()
+    conditions = Conditions()
     for number, word in enumerate(question.words):
         name = f"word{number}"
         conditions.add(
@@ -265,44 +257,11 @@ def totals(_: Totals, readings: str) -> Query:
 
 
 def profiles(question: Profiles) -> Query:
-    conditions = _Conditions().add("kind = 'profile'").add("name = $device", device=question.device)
+    conditions = Conditions().add("kind = 'profile'").add("name = $device", device=question.device)
     return Query(
         f"""select name as device, body as profile, log_time as updated, source as node
         from store.definitions{conditions} order by name""",
         conditions.values,
-    )
-
-
-def commands(question: Commands) -> Query:
-    conditions = _Conditions().add("id = $id", id=question.id).add("device = $device", device=question.device)
-    conditions.add("command = $command", command=question.command)
-    match question.state:
-        case None:
-            pass
-        case "open":
-            conditions.add(NOT_OVER)
-        case "queued":
-            conditions.add("state in ('queued', 'handed')")
-        case state:
-            conditions.add("state = $state", state=state)
-    conditions.add("accepted_at >= $since", since=None if question.since is None else moment(question.since))
-    conditions.add("accepted_at < $until", until=None if question.until is None else moment(question.until))
-    return Query(
-        f"""select *, count(*) over () as total from store.commands{conditions}
-        order by accepted_at desc, id limit $limit""",
-        {**conditions.values, "limit": question.limit},
-    )
-
-
-def command_steps(question: CommandSteps) -> Query:
-    conditions = _Conditions().add("id = $id", id=question.id).add("device = $device", device=question.device)
-    conditions.add("time >= $since", since=None if question.since is None else moment(question.since))
-    conditions.add("time < $until", until=None if question.until is None else moment(question.until))
-    order = "asc" if question.oldest_first else "desc"
-    return Query(
-        f"""select *, count(*) over () as total from store.happened{conditions}
-        order by time {order}, id, case step {_STEP_RANK} end {order} limit $limit""",
-        {**conditions.values, "limit": question.limit},
     )
 
 
@@ -317,7 +276,7 @@ def ledger(_: Ledger) -> Query:
 
 def gaps(question: Gaps, missing: str) -> Query:
     """``missing`` gives the holes of all streams in the words of the engine: ``source, lane, epoch, hole, before``."""
-    conditions = _Conditions()
+    conditions = Conditions()
     conditions.add(
         "source in (select source from store.definitions where kind = 'profile' and name = $device)",
         device=question.device,

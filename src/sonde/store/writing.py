@@ -13,9 +13,9 @@ from sonde.clock import Micros
 from sonde.command import Command, command_of_row
 from sonde.errors import Conflict
 from sonde.reading import TIME, Kind, Quality
+from sonde.store.command_queries import NOT_OVER
 from sonde.store.engine import Connection, fetch
 from sonde.store.layout import Layout
-from sonde.store.queries import NOT_OVER
 from sonde.store.schema import (
     ALERT_EVENTS,
     ALERTS,

@@ -9,14 +9,13 @@ import apsw
 import structlog
 
 from sonde.clock import Clock, SystemClock
-from sonde.directory import FileLock
 from sonde.entry import EntryKind
-from sonde.errors import Damaged, Hold, KeyMissing, Retry, SondeError
+from sonde.errors import Damaged, KeyMissing, Retry, SondeError
 from sonde.keyring import Keys
 from sonde.metrics import Metrics
 from sonde.node.outbox import tombstone
-from sonde.node.outbox.aside import set_aside
 from sonde.node.outbox.file import GROUP, OutboxFile, connection_error
+from sonde.node.outbox.opening import Opening, lock
 from sonde.node.outbox.row import Reader, Row
 from sonde.node.outbox.writer import Job, Writer
 from sonde.ports import Noted, Outgoing, Stage, Waiting
@@ -45,15 +44,15 @@ class SqliteOutbox:
         metrics: Metrics | None = None,
         epoch: str = "",
     ) -> None:
-        self._path, self._ring, self._limit = path, ring, limit_bytes
+        self._path, self._limit = path, limit_bytes
         self._clock = clock or SystemClock()
         self._metrics = metrics or Metrics()
         self._reader = Reader(ring, path)
-        self._lock = _lock(path)
-        self._problems: list[str] = []
+        self._opening = Opening(path, ring, limit_bytes, self._clock)
+        self._lock = lock(path)
         self._say_full = self._clock.monotonic()
         try:
-            self._file = self._open(epoch)
+            self._file = self._opening.open(epoch)
         except BaseException:
             self._lock.release()
             raise
@@ -64,7 +63,7 @@ class SqliteOutbox:
     @property
     def problems(self) -> Sequence[str]:
         """What went wrong with the file so far, in plain words."""
-        return tuple(self._problems)
+        return tuple(self._opening.problems)
 
     def put(self, lane: int, kind: int, content: bytes, readings: int) -> int:
         seq = self._writer.do(lambda: self._file.put(lane, kind, content, readings))
@@ -196,49 +195,11 @@ class SqliteOutbox:
         except apsw.Error as error:
             _log.warning("outbox_rollback_failed", file=str(self._path), reason=str(error))
 
-    def _open(self, epoch: str = "") -> OutboxFile:
-        """The file at the path; a damaged one is set aside first."""
-        try:
-            return self._made(epoch)
-        except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, Damaged, KeyMissing) as error:
-            self._set_aside(error)
-            return self._made(epoch)
-
-    def _made(self, epoch: str) -> OutboxFile:
-        try:
-            file = OutboxFile(self._path, self._ring, limit_bytes=self._limit, clock=self._clock, epoch=epoch)
-            if file.unread:
-                self._step_over(file)
-            return file
-        except (apsw.CantOpenError, apsw.PermissionsError, apsw.ReadOnlyError) as error:
-            raise Hold(f"{self._path} cannot be opened: {error}", hint="May this user write there?") from None
-        except OSError as error:
-            raise _cannot_open(self._path, error) from None
-        except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.LockedError) as error:
-            raise connection_error(error) from None
-
-    def _step_over(self, file: OutboxFile) -> None:
-        """Seqs that the unread commits may have given out must not be given out again."""
-        try:
-            file.begin()
-            file.book.renew()
-            for lane in tombstone.LANES:
-                file.step_over(lane, (file.unread + 1) * GROUP)
-            file.commit()
-        except BaseException:
-            file.connection.close(True)
-            raise
-        self._problem(
-            "outbox_end_unreadable",
-            f"{self._path}: up to {file.unread} commits at its end could not be read; "
-            f"they are kept in {self._path.name}.unread-wal",
-        )
-
     def _start_over(self, error: Exception) -> SondeError:
         """Set the file aside while running, and go on with a new one."""
         self._file.connection.close(True)
         try:
-            self._set_aside(error)
+            self._opening.set_aside(error)
         except OSError as worse:
             return Retry(f"{self._path} is damaged and cannot be set aside: {worse}")
         return self._go_on(error)
@@ -247,7 +208,7 @@ class SqliteOutbox:
         """Open what is there now, or a new file; if that fails, the next caller tries again."""
         old = self._file
         try:
-            self._file = self._open()
+            self._file = self._opening.open()
         except SondeError as worse:
             return worse
         except OSError as worse:
@@ -256,19 +217,11 @@ class SqliteOutbox:
         self.epoch = self._file.epoch
         return Retry(f"the outbox file was opened anew after {error}")
 
-    def _set_aside(self, error: Exception) -> None:
-        name = set_aside(self._path, self._clock.now())
-        self._problem("outbox_set_aside", f"{self._path} cannot be used ({error}); it is kept as {name}")
-
-    def _problem(self, event: str, text: str) -> None:
-        self._problems = [*self._problems[-9:], text]
-        _log.error(event, file=str(self._path), problem=text)
-
     def _give_up(self, file: OutboxFile, row: Row, error: Damaged) -> None:
         def change() -> None:
             if self._file is file:
                 file.give_up(row.lane, row.seq)
-                self._problem("outbox_entry_damaged", f"{error}; a tombstone with its readings takes its place")
+                self._opening.problem("outbox_entry_damaged", f"{error}; a tombstone with its readings takes its place")
 
         self._writer.do(change)
 
@@ -287,7 +240,7 @@ class SqliteOutbox:
         if seq <= last:
             return
         self._file.new_epoch(secrets.token_hex(8))
-        self._problem(
+        self._opening.problem(
             "outbox_older_than_sink",
             f"a sink has {tombstone.LANES[lane]} {seq} of this outbox, which gave out only {last}: it is an older copy; "
             "a new epoch starts",
@@ -301,7 +254,7 @@ class SqliteOutbox:
                 content = self._reader.content(row)
             except (Damaged, KeyMissing) as error:
                 file.keep_for_good(number)
-                self._problem("dead_letter_damaged", str(error))
+                self._opening.problem("dead_letter_damaged", str(error))
             else:
                 file.put_back(number, row, content)
         return len(letters)
@@ -345,16 +298,3 @@ def _outgoing(file: OutboxFile, row: Row, content: bytes) -> Outgoing:
         content = tombstone.encode(until, row.readings, tombstone.reason_of(content))
         digest = tombstone.digest_of(content)
     return Outgoing(row.kind, seq, until, row.readings, row.total - at.base_count, digest, content)
-
-
-def _lock(path: Path) -> FileLock:
-    """The outbox at ``path``, for this program alone."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return FileLock(path.with_name(path.name + ".lock"))
-    except OSError as error:
-        raise _cannot_open(path, error) from None
-
-
-def _cannot_open(path: Path, error: OSError) -> Retry:
-    return Retry(f"{path} cannot be opened: {error.strerror}", hint="May this user write there?")

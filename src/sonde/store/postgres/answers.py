@@ -34,7 +34,7 @@ from sonde.question import (
     Trends,
     Watched,
 )
-from sonde.store import queries
+from sonde.store import command_queries, queries
 from sonde.store.alert_queries import ALL_SERIES, alert_query, series_of
 from sonde.store.postgres.connections import Connections
 from sonde.store.postgres.guard import Guard
@@ -127,8 +127,8 @@ _LISTINGS: Final[Mapping[type, Callable[[Any], Query]]] = {
     Alerts: queries.alerts,
     Gaps: lambda question: queries.gaps(question, _HOLES),
     Devices: queries.devices,
-    Commands: queries.commands,
-    CommandSteps: queries.command_steps,
+    Commands: command_queries.commands,
+    CommandSteps: command_queries.command_steps,
     Stale: queries.stale,
 }
 

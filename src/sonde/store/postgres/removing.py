@@ -11,10 +11,10 @@ from sonde.changes import Definition, Purge
 from sonde.clock import Micros
 from sonde.reading import TIME
 from sonde.removal import floors_of
+from sonde.store.command_queries import NOT_OVER
 from sonde.store.postgres.connections import Connection
 from sonde.store.postgres.numbers import Ids
 from sonde.store.postgres.putting import put, upsert
-from sonde.store.queries import NOT_OVER
 
 Floors = Mapping[str, Micros]
 """By their name, as :class:`sonde.removal.Floor` has it."""

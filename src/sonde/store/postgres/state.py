@@ -10,8 +10,8 @@ import pyarrow as pa
 from sonde.changes import Alert, Definition, Mark, Newest, Progress, Series, State, Stream
 from sonde.command import command_of_row
 from sonde.reading import TIME, Kind, Quality
+from sonde.store.command_queries import NOT_OVER
 from sonde.store.postgres.connections import Connection
-from sonde.store.queries import NOT_OVER
 from sonde.store.schema import ALERTS, COMMANDS, DEFINITIONS, MARKS, PROGRESS, STREAMS
 
 _SERIES: Final = """select n.number, s.device, s.metric, s.site, s.zone, s.labels
