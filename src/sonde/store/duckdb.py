@@ -179,13 +179,13 @@ class DuckStore:
             pieces=[Piece(p.content, p.rows, p.bytes, p.min_time, p.max_time) for p in layout.parts],
             widths=frozenset(self._widths.copy()),
             floors=layout.hidden.floors,
-            safe={} if self.path is None else house.safe_offsets(),
+            safe={} if self.path is None else house.checkpoints.safe_offsets(),
             settled=house.is_settled,
         )
 
     def want_checkpoint(self) -> None:
         """See :meth:`sonde.ports.Holdings.want_checkpoint`."""
-        self._housekeeping.want_checkpoint()
+        self._housekeeping.checkpoints.want()
 
     def roll(self) -> None:
         """Let a new generation take over now; :meth:`maintain` then seals the old one and publishes a checkpoint."""
@@ -213,7 +213,7 @@ class DuckStore:
         """Everything committed stays."""
         self._watch.close()
         with self._housekeeping.writing:
-            self._housekeeping.stop()
+            self._housekeeping.checkpoints.stop()
             self._engine.close()
 
     def _prepare(self) -> Layout:
@@ -291,7 +291,7 @@ class DuckStore:
             self._engine.refuse(error)
 
     def _reopen(self) -> None:
-        self._housekeeping.stop()
+        self._housekeeping.checkpoints.stop()
         self._engine.close()
         self._engine.open()
         self._housekeeping.use(self._prepare())

@@ -9,21 +9,20 @@ moment leaves either the old state with a stray file, or the new one.
 # ruff: noqa: S608 - names of tables and columns are Sonde's own; values go as parameters
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
 import structlog
 
 from sonde.clock import DAY, Clock
 from sonde.metrics import Metrics
-from sonde.store import checkpoint
 from sonde.store.engine import Connection, Engine, fetch
 from sonde.store.layout import Layout, rows_in
 from sonde.store.part import Content, Part
 from sonde.store.parts import Origin, Writer, check_content, choose_merge, list_parts, remove_strays
+from sonde.store.publishing import Publishing
 from sonde.store.release import Release, Removal
 from sonde.store.schema import SERIES, columns_of, create_generation, generation
 from sonde.store.superseded import Superseded
@@ -46,10 +45,7 @@ class Limits:
 
 
 class Housekeeping:
-    """The maintenance of one store. ``layout`` is the newest; whoever changes it holds ``writing``.
-
-    ``tables`` is set while a checkpoint waits for the generations below it to be sealed.
-    """
+    """The maintenance of one store. ``layout`` is the newest; whoever changes it holds ``writing``."""
 
     def __init__(
         self,
@@ -63,8 +59,10 @@ class Housekeeping:
         reached: Reached,
     ) -> None:
         self._engine, self._log, self._limits, self._clock, self._reached = engine, log, limits, clock, reached
-        self._parts, self._checkpoints = folder / "parts", folder / "checkpoints"
-        self._metrics = metrics
+        self._parts, self._metrics = folder / "parts", metrics
+        self.checkpoints = Publishing(
+            *(engine, folder / "checkpoints", log, limits.checkpoint_seconds), clock=clock, reached=reached
+        )
         self.superseded = Superseded()
         self.use(layout)
         self.writing = threading.RLock()
@@ -74,12 +72,7 @@ class Housekeeping:
         self._failed = False
         self._untidy = True
         self._rolled_at = self._clock.monotonic()
-        self._checked_at: float | None = None
-        self._snapshot: Connection | None = None
         self._release = Release()
-        self._wanted = False  # whether a checkpoint was asked for
-        self._let_go: set[str] = set()  # files that should not wait for the next checkpoints to be forgotten
-        self._forgot_at = -1  # place in the log of the last attempt at that
 
     def use(self, layout: Layout) -> None:
         """From now on everything lies as ``layout`` says."""
@@ -98,12 +91,6 @@ class Housekeeping:
             self._failed = False
             return busy
 
-    def stop(self) -> None:
-        """Give back what is held between two steps; also when the database has gone."""
-        snapshot, self._snapshot = self._snapshot, None
-        if snapshot is not None:
-            self._engine.give_back(snapshot, spoiled=True)
-
     def _step(self) -> bool:
         if len(self.layout.readings) > 1:
             self._seal("readings", self.layout.readings[0])
@@ -111,8 +98,9 @@ class Housekeeping:
             self._seal("windows", self.layout.windows[0])
         elif (found := self._hidden()) is not None:
             self._remove(found)
-        elif self._snapshot is not None:
-            self._publish()
+        elif self.checkpoints.is_under_way:
+            self._untidy = True  # an older checkpoint goes, and with it what only that one needed
+            self.checkpoints.publish(self.layout)
         elif self._is_due():
             self.roll()
         elif chosen := choose_merge(self.layout.parts):
@@ -149,36 +137,21 @@ class Housekeeping:
             self._reached("rolled")
             self.use(changed)
             self.hot_rows, self._rolled_at = 0, self._clock.monotonic()
-            self._begin_snapshot()
-
-    def want_checkpoint(self) -> None:
-        """Publish one as soon as the log has gone on."""
-        self._wanted = True
+            self.checkpoints.begin()
 
     @property
     def is_settled(self) -> bool:
         """Whether all that is hidden has gone from the disk too."""
         layout = self.layout
         waiting = layout.hidden.purges or any(map(layout.hidden.is_below, layout.parts))
-        return not (waiting or self._let_go or self._untidy)
+        return not (waiting or self.checkpoints.lets_go or self._untidy)
 
     def _is_due(self) -> bool:
         if self.hot_rows >= self._limits.hot_rows:
             return True
-        if (self._let_go or self._wanted) and self._place() != self._forgot_at:
+        if self.checkpoints.is_asked_for:
             return True
         return self._clock.monotonic() - self._rolled_at >= self._limits.hot_seconds
-
-    def _begin_snapshot(self) -> None:
-        """Keep the moment of the roll in view, for a checkpoint that agrees with the parts it ends in."""
-        now = self._clock.monotonic()
-        recent = self._checked_at is not None and now - self._checked_at < self._limits.checkpoint_seconds
-        if recent and not self._let_go and not self._wanted:
-            return
-        self._checked_at, self._forgot_at, self._wanted = now, self._place(), False
-        self._snapshot = self._engine.take()
-        self._snapshot.execute("begin transaction read only")
-        self._snapshot.execute("select count(*) from store.progress").fetchall()
 
     def _seal(self, content: Content, number: int) -> None:
         with self._metrics.seal_seconds.time(), self._engine.cursor() as cursor:
@@ -266,7 +239,7 @@ class Housekeeping:
                 made.append(self._writer(cursor).merge(part.content, source, origin, part.min_time // DAY))
             self._reached("released")
             self._swap(cursor, found.parts, made, found.done)
-        self._let_go |= {part.name for part in found.parts}
+        self.checkpoints.let_go(part.name for part in found.parts)
         self._reached("removed")
         if found.parts:
             removed = rows - sum(part.rows for part in made)
@@ -274,34 +247,6 @@ class Housekeeping:
             if content == "readings":
                 self._metrics.removed.labels(found.why).inc(removed)
             _log.info("history_removed", why=found.why, content=content, parts=len(found.parts), rows=removed)
-
-    def _publish(self) -> None:
-        snapshot, self._snapshot = self._snapshot, None
-        assert snapshot is not None
-        done = False
-        try:
-            kept = self.layout.windows[-1]
-            tables = self._tables(snapshot, kept)
-            done = True
-        finally:
-            self._engine.give_back(snapshot, spoiled=not done)
-        self._reached("exported")
-        following = max(self.layout.readings[-1], kept) + 1
-        published = checkpoint.publish(self._checkpoints, tables, self._log, following, self.layout.parts)
-        self._reached("published")
-        self._untidy = True  # an older checkpoint has gone, and with it what only that one needed
-        if published is not None:
-            checkpoint.forget(self._checkpoints, published, self._let_go)
-            self._let_go.clear()
-            self._reached("forgotten")
-            _log.info("checkpoint_published", offsets=published.manifest.offsets, parts=len(self.layout.parts))
-
-    @staticmethod
-    def _tables(snapshot: Connection, kept: int) -> Mapping[str, pa.Table]:
-        """What the moment of the roll held, but for the windows that have been sealed since."""
-        tables = checkpoint.snapshot_tables(snapshot, rows_in("windows", kept))
-        snapshot.execute("rollback")
-        return tables
 
     def _writer(self, cursor: Connection) -> Writer:
         return Writer(self._parts, cursor, fetch(cursor, f"select {columns_of(SERIES)} from store.series order by id"))
@@ -311,20 +256,9 @@ class Housekeeping:
         """Make the database show ``layout``."""
         cursor.execute(f"update store.layout set version = {layout.version}; {layout.views()}")
 
-    def safe_offsets(self) -> Mapping[int, int]:
-        """By partition, the offset from which on every kept checkpoint needs the log; nothing if there is none."""
-        places = [c.offsets for c in checkpoint.checkpoints(self._checkpoints) if c.manifest.log == self._log]
-        partitions = {partition for place in places for partition in place}
-        return {p: min(place.get(p, 0) for place in places) for p in partitions}
-
-    def _place(self) -> int:
-        with self._engine.cursor() as cursor:
-            return offsets_of(cursor, self._log)
-
     def named_parts(self) -> set[str]:
         """The files that this store or a checkpoint needs."""
-        kept = checkpoint.checkpoints(self._checkpoints)
-        return {part.name for parts in (self.layout.parts, *(c.manifest.parts for c in kept)) for part in parts}
+        return {part.name for part in self.layout.parts} | self.checkpoints.named_parts()
 
     def sweep(self) -> None:
         """Delete the files that nobody needs: superseded, or left behind by a crash or an error."""

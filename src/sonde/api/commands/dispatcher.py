@@ -6,32 +6,29 @@ the log says to which epoch of which node it goes; it never goes to another.
 """
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Final
 
-import msgspec
-import pyarrow as pa
 import structlog
 
 from sonde.access import may_write
-from sonde.api.commands.known import OPEN_MOST, Known
+from sonde.api.commands import stored
+from sonde.api.commands.known import Known
 from sonde.api.commands.link import Link, Links
 from sonde.api.commands.order import Order
-from sonde.api.commands.overdue import overdue, step
+from sonde.api.commands.overdue import overdue
 from sonde.api.commands.owners import Owned, Owners
+from sonde.api.commands.steps import entry_of, step, task_of
 from sonde.api.commands.tail import News, Tail
 from sonde.audit import act
 from sonde.changes import Happened
-from sonde.clock import SECOND, Clock, Micros
-from sonde.command import Board, Command, Poll, State, Step, StepKind, Task, Tasks, begin, command_of_row
-from sonde.entry import Entry, EntryKind
+from sonde.clock import Clock, Micros
+from sonde.command import Board, Command, Poll, State, Step, StepKind, Task, Tasks, begin
 from sonde.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Retry, SondeError
 from sonde.frame import Opener
 from sonde.metrics import Metrics
 from sonde.ports import AuditTrail, Credential, Journal, Log, Store
-from sonde.question import Commands, Profiles
 from sonde.template import checked
 
 _AT_ONCE: Final = 100  # commands in one answer
@@ -165,7 +162,7 @@ class Dispatcher:
 
     async def known(self, id_: str) -> Command | None:
         """A command, old ones too."""
-        return self.find(id_) or await asyncio.to_thread(self._stored, id_)
+        return self.find(id_) or await asyncio.to_thread(lambda: stored.find(self._store(), id_))
 
     # -- what nodes ask
 
@@ -210,7 +207,7 @@ class Dispatcher:
         """What this epoch of the node was handed and has not got in its present session."""
         now = self._clock.now()
         mine = (c for c in self._known.open() if c.node == node and c.epoch == epoch and not link.has(c.id))
-        return [_task(command, now) for command in islice(mine, _AT_ONCE)]
+        return [task_of(command, now) for command in islice(mine, _AT_ONCE)]
 
     async def _hand_out(self, who: Credential, epoch: str) -> bool:
         """Write down that what waits for this node, and that its credential covers, goes to this epoch of it; whether there
@@ -264,7 +261,7 @@ class Dispatcher:
             return
         if self._stopped:
             raise Retry("the server is shutting down", hint="Send it again", after=1.0)
-        offsets = await self._journal.record([_entry(said) for said in steps], self._partition)
+        offsets = await self._journal.record([entry_of(said) for said in steps], self._partition)
         try:
             async with asyncio.timeout(_TAIL_SECONDS):
                 await self._known.reach(offsets.get(self._partition, -1))
@@ -273,13 +270,7 @@ class Dispatcher:
 
     def _load(self) -> int:
         """In the tail's thread: begin from what the store knows; the offset up to which it does."""
-        store = self._store()
-        commands = store.ask(Commands(state="open", limit=2 * OPEN_MOST))
-        profiles = store.ask(Profiles())
-        offset = commands.cursor.offsets.get(self._partition, 0) if commands.cursor.log == self._log_id else 0
-        board, owners = Board(map(command_of_row, _rows(commands.rows))), Owners()
-        for row in _rows(profiles.rows):
-            owners.declare(msgspec.json.decode(row["profile"]), row["node"])
+        board, owners, offset = stored.beginning(self._store(), self._log_id, self._partition)
         self._call(self._begin, board, owners, offset)
         return offset
 
@@ -328,10 +319,6 @@ class Dispatcher:
             )
         return owned
 
-    def _stored(self, id_: str) -> Command | None:
-        rows = _rows(self._store().ask(Commands(id=id_, limit=1)).rows)
-        return command_of_row(rows[0]) if rows else None
-
     def _end(self) -> None:
         self._links.wake_all()
         if self._ticking is not None:
@@ -340,33 +327,6 @@ class Dispatcher:
     def _now(self) -> float:
         assert self._loop is not None
         return self._loop.time()
-
-
-def _task(command: Command, now: Micros) -> Task:
-    return Task(
-        id=command.id,
-        device=command.device,
-        command=command.command,
-        parameters=command.parameters,
-        expires_in=(command.expires_at - now) / SECOND,
-        begun=command.started_at is not None,
-    )
-
-
-def _entry(said: Step) -> Entry:
-    """Only an acceptance has an identity: what comes after it says the same however often it is said."""
-    payload = msgspec.to_builtins(said)
-    if said.step != StepKind.ACCEPTED:
-        return Entry(EntryKind.COMMAND, source="api", payload=payload)
-    asked = msgspec.json.encode([said.device, said.command, said.parameters], order="deterministic")
-    digest = hashlib.sha256(asked).digest()[:16]
-    return Entry(EntryKind.COMMAND, source=said.who, digest=digest, key=bytes.fromhex(said.id), payload=payload)
-
-
-def _rows(table: pa.Table) -> list[Mapping[str, Any]]:
-    """Rows, their times in microseconds."""
-    columns = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in table.columns]
-    return list(pa.table(columns, table.column_names).to_pylist())
 
 
 def _check_device(who: Credential, device: str) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 
 from sonde.api.commands.known import Known
 from sonde.api.commands.link import Links
+from sonde.api.commands.steps import step
 from sonde.clock import SECOND, Micros
 from sonde.command import Command, State, Step, StepKind
 
@@ -32,17 +33,3 @@ def _doubt(command: Command, links: Links, now: Micros, loop_now: float) -> str:
     if now >= command.expires_at + (_PATIENCE if there else _ANSWER):
         return f"it was handed to the node {command.node}, which has not answered"
     return ""
-
-
-def step(command: Command, kind: StepKind, now: Micros, *, message: str = "", node: str = "", epoch: str = "") -> Step:
-    """A step of a command that the server says."""
-    return Step(
-        id=command.id,
-        step=kind,
-        device=command.device,
-        command=command.command,
-        time=now,
-        message=message,
-        node=node,
-        epoch=epoch,
-    )
