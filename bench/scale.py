@@ -3,7 +3,7 @@
     python -m bench.scale ingest --form json      1,000 readings a request, until they can be queried
     python -m bench.scale ingest --form arrow     5,000 a request, as Arrow
     python -m bench.scale outage                  the database is away for a minute while 100 k readings/s come in
-    python -m bench.scale partitions              1, 2, 4 partitions, each with as many processors
+    python -m bench.scale partitions              1, 2, 4, 64 partitions, on as many processors, or two
     python -m bench.scale all                     all of them, one after another
 
 It starts one broker, one PostgreSQL (fsync on), and sink, processors and api as processes of their own, and ends them again;
@@ -127,7 +127,7 @@ def _setting(options: argparse.Namespace) -> str:
 
 
 def partitions(here: Machines, options: argparse.Namespace) -> None:
-    """As many processors as partitions; each to the first of the same round."""
+    """As many processors as partitions, or as there may be; each to the first of the same round."""
     readings = Readings(options.rows, step=_STEP, devices=options.devices)
     rows: list[dict[str, float | str]] = []
     for turn in range(options.rounds):
@@ -135,13 +135,19 @@ def partitions(here: Machines, options: argparse.Namespace) -> None:
         for number in options.counts:
             copied = copy(here, readings) / 1e3
             ours = measured(
-                here, readings, options.form, partitions=number, processors=number, connections=options.connections
+                here,
+                readings,
+                options.form,
+                partitions=number,
+                processors=min(number, options.processors),
+                connections=options.connections,
             )
             first = first or ours["k/s"]
             ratios = {"× first": ours["k/s"] / first, "× COPY": ours["k/s"] / copied}
             rows.append({"round": str(turn + 1), "partitions": str(number), **ratios, **ours})
-            print(f"{number} partitions and processors: {ours['k/s']:,.0f} k/s", flush=True)
-    table(f"{options.form}, {options.rows:,} readings, as many processors as partitions; µs and B are a reading", rows)
+            print(f"{number} partitions: {ours['k/s']:,.0f} k/s", flush=True)
+    setting = f"as many processors as partitions, at most {options.processors}"
+    table(f"{options.form}, {options.rows:,} readings, {setting}; µs and B are a reading", rows)
 
 
 def outage(here: Machines, options: argparse.Namespace) -> None:
@@ -226,7 +232,7 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=4, help="of the topic (default 4)")
     parser.add_argument("--processors", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--connections", type=int, default=8, help="of the client (default 8)")
-    parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4], help="of partitions (default 1 2 4)")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 64], help="of partitions (default 1 2 4 64)")
     parser.add_argument("--rate", type=int, default=100_000, help="outage: readings a second (default 100,000)")
     parser.add_argument("--lead", type=float, default=10.0, help="outage: seconds before it (default 10)")
     parser.add_argument("--outage", type=float, default=60.0, help="outage: its seconds (default 60)")

@@ -215,6 +215,45 @@ def test_what_is_measured_is_of_all_partitions() -> None:
     assert [sharing.position(p) for p in range(PARTITIONS)] == [end for _, end in town.log.ends().values()]
 
 
+class HandClock(QuickClock):
+    """Time passes when it is told to."""
+
+    seconds = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def test_partitions_wait_for_as_long_as_steps_take_unless_they_are_behind() -> None:
+    town, clock = Town(1), HandClock()
+
+    def processor(partition: int) -> Processor:
+        return Processor(
+            *(town.log, town.store, town.identities, Opener(town.ring)), clock=clock, linger=0.0, max_readings=2
+        )
+
+    def before(_: Changes) -> None:
+        clock.seconds += 2.0
+
+    sharing = Sharing(town.group.join(), processor, clock=clock, threads=1, linger=0.25)
+    town.store.before = before
+    sharing.look()
+    assert sharing.turn()
+    town.write(0, Entry(EntryKind.READINGS, "web", 1), readings=[Reading(device="d", metric="m", time=T0, value=1.0)])
+    clock.seconds += 0.5
+    assert not sharing.turn(), "steps take 0.2 seconds of late, and three times as long is free"
+    clock.seconds += 0.2
+    assert sharing.turn()
+    for i in range(7):
+        reading = Reading(device="d", metric="m", time=T0 + i, value=2.0)
+        town.write(0, Entry(EntryKind.READINGS, "web", 1), readings=[reading])
+    clock.seconds += 2.1
+    assert [sharing.turn() for _ in range(2)] == [True, False], "nobody knew of the rest"
+    clock.seconds += 2.1
+    assert [sharing.turn() for _ in range(4)] == [True, True, True, False], "what was known is stored without a pause"
+    assert town.values() == [1.0, *[2.0] * 7]
+
+
 def test_a_mistake_of_ours_ends_no_thread() -> None:
     town = Town()
     broken = threading.Event()

@@ -39,8 +39,8 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of one: whether something was stored, and for how many seconds it should not be tried again; whether more
-    was there already when it began, and waits still; the seconds of work that were in it."""
+    """What came of one: whether something was stored, and for how many seconds it should not be tried again; whether what
+    was there when the step before ended is not all stored yet; the seconds of work that were in it."""
 
     stored: bool
     pause: float
@@ -96,6 +96,7 @@ class Processor:
         self._committed = float("-inf")
         self._tidied = -1
         self._end = 0  # of the partition, as far as is known
+        self._known = 0  # of it when the last step ended
         self._backoff = _FIRST_BACKOFF
         self._seconds = 0.0  # that the last step took, once its frames were there
         self.position = 0
@@ -121,7 +122,7 @@ class Processor:
 
     def attempt(self, wait: float) -> "Attempt":
         """:meth:`step` for whoever goes on whatever happens: ``problem`` says what kept it from its work, if anything did."""
-        end = self._end  # as it was known before
+        known = self._known
         try:
             stored = self.step(wait)
         except Retry as error:
@@ -139,7 +140,7 @@ class Processor:
         if self.problem is not None:
             _log.info("processor_goes_on", partition=self.partition, offset=self.position)
         self.problem, self._backoff = None, _FIRST_BACKOFF
-        return Attempt(stored, 0.0, self.position < end, self._seconds)
+        return Attempt(stored, 0.0, self.position < known, self._seconds)
 
     @property
     def waits(self) -> bool:
@@ -202,7 +203,7 @@ class Processor:
         self.position = changes.progress.offset
         self._measure(changes, gathered, self._committed - started)
         self._tell_onlookers(folding.step(changes))
-        self._seconds = self._clock.monotonic() - started
+        self._seconds, self._known = self._clock.monotonic() - started, self._end
         return True
 
     def _keep(self, unread: Unread) -> None:
