@@ -23,6 +23,8 @@ from tests.servers.kafka import Kafka
 
 KEY: Final = "Y_pZYMdjaCfcxZN3HGFJp9jpDN2N86vR9zVwlwy2OvI="
 PARTITIONS: Final = 4
+Ways = Mapping[str, str]
+NONE: Final[Ways] = {}
 BOUNDS: Final = {
     "sink": Bounds(300 * MEGABYTE, files=64 << 10, said=64 << 10),
     "processor": Bounds(450 * MEGABYTE, files=64 << 10, said=64 << 10),
@@ -33,13 +35,15 @@ BOUNDS: Final = {
 
 class Fleet:
     """Sinks, processors and apis on one topic and one database; ``database`` is the address that tests ask, and those of the
-    processors may go another way to it (``to_store``)."""
+    processes of a role may go another way to it (``ways``). ``settings`` are for all of them."""
 
-    def __init__(self, folder: Path, kafka: Kafka, database: str, to_store: str = "", copies: int = 1) -> None:
+    def __init__(
+        self, folder: Path, kafka: Kafka, database: str, ways: Ways = NONE, copies: int = 1, settings: Ways = NONE
+    ) -> None:
         self.folder, self.kafka, self.database = folder, kafka, database
         self.topic = kafka.topic(partitions=PARTITIONS)
         self.token, self.copies = "", copies
-        self._to_store = to_store or database
+        self._ways = ways
         self._numbers = itertools.count()
         self.processes: list[Process] = []
         self.environment = {
@@ -49,6 +53,7 @@ class Fleet:
             "SONDE_KAFKA_GROUP_ID": self.topic,
             "SONDE_KAFKA_TOPIC_DLQ": f"{self.topic}.dlq",
             "SONDE_KAFKA_REPLICATION": str(copies),
+            **settings,
         }
 
     def start(self, **roles: int) -> None:
@@ -63,7 +68,7 @@ class Fleet:
             process.token = self.token
 
     def add(self, role: str) -> Process:
-        database = self._to_store if role == "processor" else self.database
+        database = self._ways.get(role, self.database)
         environment = {**self.environment, "DATABASE_URL": database}
         process = Process(self.folder, role, next(self._numbers), environment)
         process.token = self.token
@@ -124,6 +129,11 @@ class Fleet:
         rows = self.sql("select partition, next_offset from store.progress")
         return {int(partition): int(place) for partition, place in rows}
 
+    def wait_for_storing(self, seconds: float = 120.0) -> None:
+        """Until something more is stored."""
+        before = self.stored()
+        wait_for(lambda: self.stored() != before, "readings being stored (I4)", seconds)
+
     def dead_letters(self) -> int:
         """How many there are."""
         return sum(end - first for first, end in self._ends(f"{self.topic}.dlq").values())
@@ -151,10 +161,17 @@ class Fleet:
 
 @contextmanager
 def fleet_of(
-    folder: Path, kafka: Kafka, database: str, *, to_store: str = "", copies: int = 1, **roles: int
+    folder: Path,
+    kafka: Kafka,
+    database: str,
+    *,
+    ways: Ways = NONE,
+    copies: int = 1,
+    settings: Ways = NONE,
+    **roles: int,
 ) -> Iterator[Fleet]:
     """A fleet, and no process left behind."""
-    fleet = Fleet(folder, kafka, database, to_store, copies)
+    fleet = Fleet(folder, kafka, database, ways, copies, settings)
     try:
         fleet.start(**roles)
         yield fleet

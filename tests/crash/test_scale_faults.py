@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.fleet import Fleet, check_fleet, fleet_of, senders, wait_for_more
+from tests.crash.fleet import check_fleet, fleet_of, senders, wait_for_more
 from tests.crash.forgetful import Forgetful
 from tests.crash.nodes import counting
 from tests.crash.process import Process
@@ -20,12 +20,6 @@ pytestmark = pytest.mark.all
 ROUNDS = 30
 
 
-def wait_for_storing(fleet: Fleet, seconds: float = 120.0) -> None:
-    """Until something more is stored."""
-    before = fleet.stored()
-    wait_for(lambda: fleet.stored() != before, "readings being stored (I4)", seconds)
-
-
 def test_a_processor_killed_at_any_moment(tmp_path: Path, kafka: Kafka, database: str) -> None:
     """Two processors; in each round one of them is killed in whatever phase it is, and another takes its place."""
     with fleet_of(tmp_path, kafka, database, sink=1, processor=2, api=1) as fleet:
@@ -34,7 +28,7 @@ def test_a_processor_killed_at_any_moment(tmp_path: Path, kafka: Kafka, database
             for number in range(ROUNDS):
                 victim = processors[number % 2]
                 wait_for(victim.ready, "the processor answering (I4)", 90)
-                wait_for_storing(fleet)
+                fleet.wait_for_storing()
                 victim.kill()
                 victim.launch()
             for process in processors:
@@ -48,15 +42,15 @@ def test_a_processor_that_slept_while_others_took_over(tmp_path: Path, kafka: Ka
     with fleet_of(tmp_path, kafka, database, sink=1, processor=2, api=1) as fleet:
         sleeper, other = fleet.of("processor")
         with senders(fleet, 2) as clients:
-            wait_for_storing(fleet)
+            fleet.wait_for_storing()
             wait_for(lambda: "have=2" in sleeper.said(), "the partitions being shared out", 60)
             sleeper.freeze()
             wait_for(lambda: "have=4" in other.said().rpartition("have=2")[2], "the other one taking over", 120)
-            wait_for_storing(fleet)
+            fleet.wait_for_storing()
             sleeper.thaw()
             wait_for_more(clients)
             wait_for(lambda: "have=2" in other.said().rpartition("have=4")[2], "the sleeper finding its way back", 120)
-            wait_for_storing(fleet)
+            fleet.wait_for_storing()
         check_fleet(fleet, clients)
 
 
@@ -66,24 +60,26 @@ def test_the_database_goes_away_and_comes_back(tmp_path: Path, kafka: Kafka) -> 
         proxy = Forgetful(server.port, seed())
         through = server.url(name).replace(str(server.port), str(proxy.port))
         try:
-            with fleet_of(tmp_path, kafka, server.url(name), to_store=through, sink=1, processor=1, api=1) as fleet:
+            with fleet_of(
+                tmp_path, kafka, server.url(name), ways={"processor": through}, sink=1, processor=1, api=1
+            ) as fleet:
                 api = fleet.of("api")[0]
                 with senders(fleet, 2) as clients:
-                    wait_for_storing(fleet)
+                    fleet.wait_for_storing()
                     proxy.loses = True
                     wait_for(lambda: proxy.lost >= 5, "answers to COMMIT being lost", 90)
                     proxy.loses = False
                     for _ in range(5):
-                        wait_for_storing(fleet)
+                        fleet.wait_for_storing()
                         assert server.terminate_backends(name) > 0
-                    wait_for_storing(fleet)
+                    fleet.wait_for_storing()
                     server.stop()
                     wait_for_more(clients)
                     wait_for(lambda: api.ask("GET", "/devices")[0] == 503, "the api saying that it cannot answer")
                     assert api.ask("GET", "/health/live")[0] == 200
                     wait_for_more(clients)
                     server.start()
-                    wait_for_storing(fleet)
+                    fleet.wait_for_storing()
                     wait_for(lambda: api.ask("GET", "/devices")[0] == 200, "the api answering again (I4)", 60)
                     wait_for_more(clients)
                 check_fleet(fleet, clients)
@@ -95,12 +91,12 @@ def test_the_leader_of_three_brokers_is_killed(tmp_path: Path, kafka_of_three: K
     kafka = kafka_of_three
     with fleet_of(tmp_path, kafka, database, copies=3, sink=1, processor=1, api=1) as fleet:
         with senders(fleet, 2) as clients:
-            wait_for_storing(fleet)
+            fleet.wait_for_storing()
             for partition in (0, 1):
                 leader = kafka.leader(fleet.topic, partition)
                 leader.kill()
                 wait_for_more(clients, 120)
-                wait_for_storing(fleet)
+                fleet.wait_for_storing()
                 leader.start()
                 kafka.wait()
                 wait_for_more(clients)
@@ -111,12 +107,12 @@ def test_a_rolling_restart_of_every_role_under_load(tmp_path: Path, kafka: Kafka
     """Each is stopped with SIGTERM, ends with 0 within its time, and comes back; the others go on."""
     with fleet_of(tmp_path, kafka, database, sink=2, processor=2, api=2) as fleet:
         with senders(fleet, 2) as clients:
-            wait_for_storing(fleet)
+            fleet.wait_for_storing()
             for process in fleet.processes:
                 process.stop()
                 wait_for_more(clients)
                 process.start()
-            wait_for_storing(fleet)
+            fleet.wait_for_storing()
         check_fleet(fleet, clients)
 
 
@@ -127,7 +123,7 @@ def test_the_broker_goes_away_and_comes_back(tmp_path: Path, kafka: Kafka, datab
         first, second = fleet.of("sink")
         token = fleet.create_token("edge", "--scope", "ingest", "--node", "edge")
         with counting(tmp_path, fleet, second.port, token), senders(fleet, 2) as clients:
-            wait_for_storing(fleet)
+            fleet.wait_for_storing()
             try:
                 kafka.brokers[0].kill()
                 wait_for(lambda: all(client.busy for client in clients), "sinks saying that the broker is away", 60)
@@ -140,7 +136,7 @@ def test_the_broker_goes_away_and_comes_back(tmp_path: Path, kafka: Kafka, datab
             first.start()
             for sink in (first, second):
                 wait_for(partial(_is_ready, sink), "the sink being ready again (I4)", 60)
-            wait_for_storing(fleet)
+            fleet.wait_for_storing()
         check_fleet(fleet, clients)
         assert all({status for status, _ in client.busy} == {503} for client in clients)
         check_runs(fleet, 1)

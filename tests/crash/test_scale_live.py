@@ -1,15 +1,13 @@
 """Live charts at scale while the database says nothing: those that are there go on, new ones begin, memory stays bounded."""
 
 import json
-import threading
-from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from sonde.client import Client, Gap, Reading
 from tests.crash.bounds import MEGABYTE, Bounds
+from tests.crash.chart import Chart
 from tests.crash.fleet import BOUNDS, Fleet, check_fleet, fleet_of, senders, wait_for_more
 from tests.crash.process import Process
 from tests.crash.road import JSON, wait_for
@@ -23,39 +21,6 @@ EVENTS, ROWS = 240_000, 4_000
 
 CHARTS = {**BOUNDS, "api": Bounds(500 * MEGABYTE, files=64 << 10, said=64 << 10)}
 """With charts: besides what a small load needs, 64 MB that are read ahead, 48 MB of frames at hand, and 68 MB of identities."""
-
-
-class Chart:
-    """Someone who watches, on a thread, from now on or from a cursor."""
-
-    def __init__(self, api: Process, device: str, cursor: str | None = None) -> None:
-        self.device = device
-        self.got: Counter[float] = Counter()
-        self.gaps: list[Gap] = []
-        self._follow = Client(f"http://127.0.0.1:{api.port}", token=api.token).follow(device=device, cursor=cursor)
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        wait_for(lambda: bool(self.cursor), "the live feed letting someone in", 60)
-
-    @property
-    def cursor(self) -> str:
-        return self._follow.cursor
-
-    def _watch(self) -> None:
-        for event in self._follow.events():
-            if isinstance(event, Reading) and isinstance(event.value, float):
-                self.got[event.value] += 1
-            elif isinstance(event, Gap):
-                self.gaps.append(event)
-
-    def wait_for_more(self) -> None:
-        before = len(self.got)
-        wait_for(lambda: len(self.got) > before, f"{self.device} being drawn", 60)
-
-    def close(self) -> None:
-        self._follow.close()
-        self._thread.join(60)
-        assert not self._thread.is_alive()
 
 
 def send_events(fleet: Fleet, first: int) -> None:

@@ -36,7 +36,10 @@ def database(patient: Patient) -> Iterator[Finding]:
     assert patient.settings.database is not None
     try:
         with psycopg.connect(
-            patient.settings.database.get_secret_value(), autocommit=True, connect_timeout=_CONNECT_SECONDS
+            patient.settings.database.get_secret_value(),
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=_CONNECT_SECONDS,
         ) as connection:
             yield from _version(connection)
             yield from _clock(connection)
@@ -105,7 +108,10 @@ def _behind(patient: Patient) -> Micros | None:
     assert patient.settings.database is not None
     try:
         with psycopg.connect(
-            patient.settings.database.get_secret_value(), autocommit=True, connect_timeout=_CONNECT_SECONDS
+            patient.settings.database.get_secret_value(),
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=_CONNECT_SECONDS,
         ) as connection:
             places = connection.execute(
                 "select log, partition, next_offset, (extract(epoch from log_time) * 1000000)::bigint from store.progress"

@@ -67,7 +67,9 @@ def check(found: str | None) -> None:
 def upgrade(url: str, to: str = "head") -> str | None:
     """Bring the schema up to date; the version that it had. Many may try at once: one does it, and the others wait.
     All of it happens, or nothing."""
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(url, prepare_threshold=None), poolclass=NullPool
+    )
     try:
         with engine.begin() as lent:
             return _upgrade(lent, to)

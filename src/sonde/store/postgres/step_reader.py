@@ -35,14 +35,15 @@ join store.steps s on s.log = %s and s.partition = w.partition and s."offset" = 
 order by s.partition, s."offset"
 """
 _OLDEST_OPEN: Final = "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+_ANSWERS: Final = "select pg_backend_pid()"
 Key = tuple[int, int]
 
 
 class StepReader:
     """Tells ``onlookers`` each step of log ``log`` once, from the start of this reader on.
 
-    It hears of new steps by LISTEN, on a connection that ``connect`` opens for it alone; where that brings nothing, as behind
-    a pooler, it looks twice a second. A row becomes visible when its transaction commits, not when it was written: so the
+    It hears of new steps by LISTEN, on a connection that ``connect`` opens for it alone; behind a pooler, or where that brings
+    nothing, it looks twice a second. A row becomes visible when its transaction commits, not when it was written: so the
     place to read from is the oldest transaction that was open at the last look, and what was told since is remembered.
     """
 
@@ -102,7 +103,11 @@ class StepReader:
                     self._stop.wait(_POLL_SECONDS)
 
     def _proves_to_listen(self, listening: Connection) -> bool:
-        """Whether what one connection says is heard on another."""
+        """Whether what one connection says is heard on another. Behind a pooler it is not tried: the session that would listen
+        belongs to others the next moment, who would be told for ever."""
+        if not _is_direct(listening):
+            _log.info("steps_polled", why="there is a pooler before the database")
+            return False
         word = secrets.token_hex(8)
         listening.execute(f"listen {CHANNEL}")
         with self._connections.transaction(_SECONDS) as db:
@@ -142,6 +147,11 @@ class StepReader:
             self._told.add((step.progress.partition, step.progress.offset))
             for onlooker in self._onlookers:
                 onlooker.committed(step)
+
+
+def _is_direct(connection: Connection) -> bool:
+    """Whether the server process that was spoken to at first is the one that answers."""
+    return number(connection, _ANSWERS) == connection.info.backend_pid
 
 
 def _wait_for_one(listening: Connection, seconds: float, stop: threading.Event) -> None:
