@@ -92,8 +92,8 @@ class Committer:
         except Exception as error:
             outcome = untaken(error, self._partition)
         if isinstance(outcome, Retry):
+            settle(group, outcome)  # first: where the log is away, a new session takes a while
             self._session.renew()
-            settle(group, outcome)
             return False
         self._end = outcome + 1
         self._written = self._clock.monotonic()

@@ -95,16 +95,16 @@ class Spreader:
             else:
                 settle(group, unsealed(error, None))
             return
-        self._conclude(group, shares, frames, self._append(frames))
+        outcomes = self._append(frames)
+        self._conclude(group, shares, frames, outcomes)  # first: where the log is away, a new session takes a while
+        self._renew(n for n, outcome in outcomes.items() if isinstance(outcome, Retry))
 
     def _append(self, frames: Mapping[int, bytes]) -> Outcomes:
         try:
             found: Mapping[int, int | Exception] = append_together(self._log, frames)
         except Exception as error:
             found = dict.fromkeys(frames, error)
-        outcomes = {n: untaken(one, n) if isinstance(one, Exception) else one for n, one in found.items()}
-        self._renew(n for n, outcome in outcomes.items() if isinstance(outcome, Retry))
-        return outcomes
+        return {n: untaken(one, n) if isinstance(one, Exception) else one for n, one in found.items()}
 
     def _conclude(
         self, group: Sequence[Deposit], shares: "Shares", frames: Mapping[int, bytes], outcomes: Outcomes

@@ -12,7 +12,7 @@ from sonde.errors import Retry
 from sonde.log.kafka.admin import SECONDS, Absent, Admin
 
 FRESH: Final = 0.2
-"""For so many seconds an answer is given again."""
+"""For so many seconds an answer is given again, or that there is none."""
 
 _SPEC: Final[Any] = OffsetSpec  # its methods have no types
 _FIRST: Final[Any] = _SPEC.earliest()
@@ -29,16 +29,24 @@ class Ends:
         self._lock = threading.Lock()
         self._known: Mapping[int, tuple[int, int]] = {}
         self._asked = float("-inf")
+        self._failure: Retry | None = None
+        self._failed = float("-inf")
 
     def get(self, *, fresh: bool = False) -> Mapping[int, tuple[int, int]]:
         """By partition, the first offset that is kept and the next one to be given out; ``fresh``: as of now.
-        :class:`Retry` if one of them cannot be known."""
+        :class:`Retry` if one of them cannot be known, also to whoever waited for the question of another meanwhile."""
         began = time.monotonic()
         with self._lock:
+            if self._failure is not None and began < self._failed + FRESH:
+                raise self._failure
             stale = self._asked < (began if fresh else began - FRESH)
             if stale or len(self._known) != self._partitions():
                 asked = time.monotonic()
-                self._known = self._ask()
+                try:
+                    self._known = self._ask()
+                except Retry as error:
+                    self._failure, self._failed = error, time.monotonic()
+                    raise
                 self._asked = asked
             return self._known
 
