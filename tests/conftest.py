@@ -4,8 +4,13 @@ import atexit
 import os
 import signal
 
+from hypothesis import HealthCheck, settings
+
 pytest_plugins = ["tests.servers.kafka", "tests.servers.postgres", "tests.servers.postgres_tables"]
 
+# How long an example takes depends on what else the machine does: it is no reason to fail.
+settings.register_profile("sonde", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sonde")
 
 # A shell starts what runs in its background deaf to Ctrl-C, and programs under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
