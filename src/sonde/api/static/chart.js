@@ -56,7 +56,7 @@ export function Chart(props) {
   }, [shape]);
 
   useEffect(() => plot.current?.setData(data(props), false), [props.version, shape]);
-  const besides = JSON.stringify([props.gaps.map(({ key, from, to }) => [key, from, to]), props.marks.map(({ since, until, severity }) => [since, until, severity]), props.words]);
+  const besides = JSON.stringify([props.gaps.map(({ key, from, to }) => [key, from, to]), props.marks.map(({ since, state, severity }) => [since, state, severity]), props.words]);
   useEffect(() => plot.current?.redraw(false, false), [besides]);
   useLayoutEffect(() => {
     plot.current?.batch(() => plot.current.setScale("x", { min: props.since, max: props.until }));

@@ -26,6 +26,7 @@ export function useGaps(lines, since) {
   const devices = [...new Set(lines.map((line) => line.device))];
   const from = Math.max(0, Math.floor(since / 3600) * 3600);
   useEffect(() => {
+    if (!devices.length) return undefined;
     const stop = new AbortController();
     const look = () => {
       if (document.hidden) return;
@@ -48,9 +49,10 @@ export function useGaps(lines, since) {
 export function placed(gaps, lines, since, until) {
   /** @type {Map<string, Band>} */
   const bands = new Map();
+  const empty = gaps.length ? lines.map(holes) : [];
   for (const gap of gaps) {
-    for (const line of lines) {
-      const span = line.device === gap.device ? spanOf(gap, line, until) : null;
+    for (const [i, line] of lines.entries()) {
+      const span = line.device === gap.device ? spanOf(gap, line, empty[i], until) : null;
       if (!span || span[1] < since || span[0] > until) continue;
       const key = [gap.source, gap.lane, gap.epoch, gap.reason, gap.first_seq].join(" ");
       const known = bands.get(key);
@@ -63,13 +65,13 @@ export function placed(gaps, lines, since, until) {
 /**
  * Where a gap lies in a line. What is missing lies between the last reading before it and the first after it. Of what was lost
  * or set aside is known only when that was told: it lies in the hole before that moment; if the line has none, right before it.
- * @param {Gap} gap @param {Line} line @param {number} until what is seen ends here
+ * @param {Gap} gap @param {Line} line @param {[number, number][]} empty its holes @param {number} until what is seen ends here
  * @returns {[number, number] | null}
  */
-function spanOf(gap, line, until) {
+function spanOf(gap, line, empty, until) {
   if (gap.before === null) return null;
   const before = gap.before;
-  const hole = gap.reason === "missing" ? undefined : holes(line).findLast(([from, to]) => from < before && (gap.lane === "backlog" || to > before - TOLD));
+  const hole = gap.reason === "missing" ? undefined : empty.findLast(([from, to]) => from < before && (gap.lane === "backlog" || to > before - TOLD));
   if (hole) return hole;
   const after = at(line.t, line.step ? before - line.step + 1e-6 : before);
   const last = after > 0 ? line.t[after - 1] + line.step : -Infinity;
