@@ -187,7 +187,7 @@ def test_another_number_of_partitions_is_refused_with_the_way_out() -> None:
     wider.id = next(log for log, _ in town.store.progress)
     stored = dict(town.store.progress)
     for partition in (0, PARTITIONS + 1):
-        with pytest.raises(Hold, match=r"8 partitions now; it had 4.*sonde log copy"):
+        with pytest.raises(Hold, match=r"8 partitions now; it had 4.*a database of its own"):
             town.processor(partition).step(0.0)
     sharing = town.sharing(MemoryGroup(range(PARTITIONS + 4)).join())
     sharing.look()
