@@ -21,6 +21,7 @@ from sonde.assemble.ground import Ground
 from sonde.assemble.intake import collect_seldom, events_of, make_sink
 from sonde.assemble.keys import check_ring
 from sonde.assemble.local_node import make_local_node
+from sonde.assemble.pages import keep_freed
 from sonde.assemble.processing import Processing
 from sonde.assemble.questions import Questions
 from sonde.assemble.ring_watch import RingWatch
@@ -136,6 +137,7 @@ class Server:
     def start(self) -> Self:
         """Returns when it listens."""
         collect_seldom()
+        keep_freed()
         onlookers: list[Onlooker] = [self._questions.entrance.feed] if self._questions else []
         if self._processing is not None:
             self._processing.start(self._sink.record_now, [self._shared.tell_steps()])

@@ -18,6 +18,7 @@ from sonde.assemble.intake import collect_seldom, make_sink
 from sonde.assemble.keys import check_ring
 from sonde.assemble.local_node import make_local_node
 from sonde.assemble.notify import Notifications
+from sonde.assemble.pages import keep_freed
 from sonde.assemble.questions import Questions
 from sonde.assemble.ring_watch import RingWatch
 from sonde.assemble.sensors import SIMULATED
@@ -91,6 +92,7 @@ class Up:
     def start(self) -> Self:
         """Returns when it listens."""
         collect_seldom()
+        keep_freed()
         self._notifications.start()  # before anything comes in that is to be told
         self._storage.start(self._sink.record_now, [self._questions.entrance.feed])
         self._front.start()
