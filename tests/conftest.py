@@ -12,10 +12,6 @@ pytest_plugins = ["tests.servers.kafka", "tests.servers.postgres", "tests.server
 settings.register_profile("sonde", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sonde")
 
-# How long an example takes says how busy the machine is, and nothing of what is tested.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
-
 # A shell starts what runs in its background deaf to Ctrl-C, and programs under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
