@@ -81,6 +81,11 @@ class Process:
         self._process.terminate()
         assert self._process.wait(15) == 0, self.said()[-3000:]
 
+    def wait(self, seconds: float) -> int:
+        """Until it has ended by itself; the exit code."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
     def end(self) -> None:
         """Whatever happened, nothing stays behind."""
         if self._process is not None and self._process.poll() is None:

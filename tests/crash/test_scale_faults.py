@@ -144,3 +144,20 @@ def test_the_broker_goes_away_and_comes_back(tmp_path: Path, kafka: Kafka, datab
 
 def _is_ready(process: Process) -> bool:
     return process.ask("GET", "/health/ready")[0] == 200
+
+
+def test_a_topic_that_grows_under_running_roles(tmp_path: Path, kafka: Kafka, database: str) -> None:
+    """Those that run go on with the partitions that there were and say what is wrong; none starts again with another number."""
+    with fleet_of(tmp_path, kafka, database, sink=1, processor=1, api=1) as fleet:
+        (sink,), (processor,) = fleet.of("sink"), fleet.of("processor")
+        with senders(fleet, 2) as clients:
+            fleet.wait_for_storing()
+            kafka.add_partitions(fleet.topic, 6)
+            wait_for(lambda: b"it had 4" in processor.ask("GET", "/health/ready")[2], "the processor saying so", 60)
+            wait_for_more(clients)
+            fleet.wait_for_storing()
+        check_fleet(fleet, clients)
+        sink.stop()
+        sink.launch()
+        assert sink.wait(90) == 1
+        assert "a database of its own in [store] url" in sink.said()
