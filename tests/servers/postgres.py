@@ -105,10 +105,11 @@ class PostgresServer:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """The name of a new, empty database of the user ``sonde``, for the time of a ``with``."""
+    def database(self, made: str = "") -> Iterator[str]:
+        """The name of a new, empty database of the user ``sonde``, for the time of a ``with``; ``made`` says how else it is
+        to be."""
         name = f"test_{os.getpid()}_{next(self._numbers)}"
-        self.execute(f"create database {name} owner sonde")
+        self.execute(f"create database {name} owner sonde {made}")
         try:
             yield name
         finally:

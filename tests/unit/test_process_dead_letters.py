@@ -167,6 +167,26 @@ def test_an_event_far_ahead_is_stored_and_marked() -> None:
     assert quality == 4
 
 
+def test_an_event_came_no_earlier_than_what_stands_before_it() -> None:
+    world = Lettered()
+    world.send(reading(2.5, 6))
+    came = world.now
+    for time in (0, 5 * SECOND):  # of a log that says nothing, and of a producer whose clock stands at 1970
+        world.log.write(
+            0, b'{"device_id": "d", "sensor_type": "t", "value": 1, "ts_event": "2026-01-01T00:00:05Z"}', time
+        )
+    world.catch_up()
+    assert {q for table in world.store.readings for q in table["quality"].to_pylist()} == {0}
+    assert world.store.load().progress[0].log_time == came
+
+
+def test_of_an_event_of_which_nobody_knows_when_it_came_no_clock_is_marked() -> None:
+    world = Lettered()
+    world.log.write(0, b'{"device_id": "d", "sensor_type": "t", "value": 1, "ts_event": "2026-01-01T00:00:05Z"}')
+    world.catch_up()
+    assert {q for table in world.store.readings for q in table["quality"].to_pylist()} == {0}
+
+
 def test_what_is_no_event_goes_to_the_letters_as_it_was() -> None:
     world = Lettered()
     world.raw(b"")

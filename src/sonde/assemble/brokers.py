@@ -59,7 +59,7 @@ def plans_of(settings: Settings) -> tuple[Plan, Plan]:
     copies = kafka.replication or 0
     kept = {} if age is None else {"retention": round(age * SECOND)}
     return (
-        Plan(topic.name, partitions=kafka.partitions, copies=copies, **kept),
+        Plan(topic.name, partitions=kafka.partitions, copies=copies, events=kafka.plain_events, **kept),
         Plan(kafka.topic_dlq, 1, _DEAD_LETTERS_KEPT, copies, MESSAGE_BYTES + ROOM),
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sonde.clock import Clock
+from sonde.clock import Clock, Micros
 from sonde.entry import Body, EntryKind
 from sonde.errors import Damaged, Invalid, KeyRetired, NewerFormat, Reject, SondeError
 from sonde.frame import MAGIC, Header, Opener, read_header, unsealed
@@ -43,7 +43,8 @@ class Gatherer:
 
     ``turns`` says whether a frame, perhaps after another that does, changes what the readings after it mean: it never
     shares a micro-batch with readings that came before it. ``read_bytes`` of sealed frames are read at once. ``events``
-    reads what other programs wrote into the log; without it, such a record means nothing.
+    reads what other programs wrote into the log; without it, such a record means nothing. It came no earlier than what
+    stands before it, whatever its producer's clock says; the last of that came at ``came``.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Gatherer:
         turns: Callable[[Opened, bool], bool],
         read_bytes: int = READ_BYTES,
         events: ReadEvents | None = None,
+        came: Micros = 0,
     ) -> None:
+        self._came = came
         self._events = events
         self._read_bytes = read_bytes
         self._log = log
@@ -123,6 +126,8 @@ class Gatherer:
             return None
         opened = self._open(self._records[0])
         self._offset = opened.next_offset if isinstance(opened, Unread) else opened.offset + 1
+        if isinstance(opened, Opened):
+            self._came = max(self._came, opened.header.log_time)
         while self._records and self._records[0].offset < self._offset:
             self._records.popleft()
         return opened
@@ -165,7 +170,7 @@ class Gatherer:
             body = events(record.frame, record.time)
         except Reject as error:
             return self._unread(record, "poison", f"neither a frame nor events: {error}")
-        frame = unsealed(body, record.time, len(record.frame))
+        frame = unsealed(body, max(record.time, self._came), len(record.frame))
         return Opened(record.offset, frame.header, frame.body)
 
     def _unread(self, record: Record, reason: str, why: str) -> Unread:

@@ -239,6 +239,7 @@ class Processor:
                 turns=folding.turns,
                 read_bytes=self._read_bytes,
                 events=self._events,
+                came=folding.progress.log_time,
             )
         return self._folding, self._gatherer
 

@@ -53,10 +53,11 @@ class Arrived:
         return arrived
 
     def mark_clocks(self, future_limit: Micros) -> None:
-        """Mark good readings whose time is further ahead of their frame's than a clock may be."""
+        """Mark good readings whose time is further ahead of their frame's than a clock may be; of a frame of which nobody knows
+        when it came, none."""
         for start, end, log_time in zip(self.starts, self.ends, self.log_times, strict=True):
             limit = log_time + future_limit
-            if self.time[start:end].max() > limit:
+            if log_time and self.time[start:end].max() > limit:
                 quality = self.quality[start:end]
                 quality[(self.time[start:end] > limit) & (quality == Quality.GOOD)] = Quality.CLOCK
 

@@ -42,7 +42,8 @@ def alert_query(question: AlertEvents | Defined | Reached | AlertsOf | Correctio
         case Corrections():
             query = Query(
                 f"""select c.rule, {", ".join(f"s.{name}" for name in SERIES.names)}, c.start, c."partition", c."offset"
-                from store.corrections c join store.series s on s.id = c.series order by c.rule, c.series""",
+                from store.corrections c join store.series s on s.id = c.series
+                order by {queries.by_name("c.rule")}, c.series""",
                 {},
             )
         case _:
@@ -80,7 +81,7 @@ def _defined(question: Defined) -> Query:
         named, values["name"] = " and name = $name", question.name
     return Query(
         f"""select kind, name, body, log_time, source, who from store.definitions
-        where kind in ({kinds}){named} order by kind, name""",
+        where kind in ({kinds}){named} order by {queries.by_name("kind", "name")}""",
         values,
     )
 

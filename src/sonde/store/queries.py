@@ -48,6 +48,14 @@ def moment(time: Micros) -> datetime:
     return _EPOCH + timedelta(microseconds=min(max(time, 0), _LAST_MOMENT))
 
 
+def by_name(*columns: str) -> str:
+    """An order of texts that is the same everywhere: by their bytes. That of a database may be that of a language."""
+    return ", ".join(f'{column} collate "C"' for column in columns)
+
+
+_BY_SERIES: Final = by_name("s.device", "s.metric", "s.site", "s.zone", "s.labels")
+
+
 class Conditions:
     """``where`` from what is given; a value of None asks for nothing."""
 
@@ -123,7 +131,7 @@ def kpis(question: Kpis, source: str, newest: Query) -> Query:
           max(w.max) as current_max, cast(sum(w.count) as bigint) as sample_count, max(w.last_time) as last_updated
         from ({source}) w join store.series s on s.id = w.series
         join ({newest.text}) n on n.site = s.site and n.zone = s.zone and n.metric = s.metric and n.start = w.start
-        {conditions} group by s.site, s.zone, s.metric order by 1, 2, 3""",
+        {conditions} group by s.site, s.zone, s.metric order by {by_name("s.site", "s.zone", "s.metric")}""",
         {**newest.values, **conditions.values},
     )
 
@@ -137,7 +145,7 @@ def trends(question: Trends, source: str) -> Query:
         f"""select w.start as timestamp, s.site as site_id, s.zone as zone_id, sum(w.sum) / sum(w.count) as avg,
           min(w.min) as min, max(w.max) as max, cast(sum(w.count) as bigint) as count
         from ({source}) w join store.series s on s.id = w.series{conditions}
-        group by w.start, s.site, s.zone order by 1, 2, 3""",
+        group by w.start, s.site, s.zone order by w.start, {by_name("s.site", "s.zone")}""",
         conditions.values,
     )
 
@@ -145,16 +153,16 @@ def trends(question: Trends, source: str) -> Query:
 def heatmap(question: Heatmap, source: str) -> Query:
     """``source`` gives the windows of five minutes, in the span."""
     conditions = Conditions().add("s.metric = $metric", metric="occupancy").add("s.site = $site", site=question.site)
-    hours = "cast(extract(hour from start at time zone 'UTC') as integer) as hour, " if question.by_hour else ""
-    keys = "1, 2, 3" if question.by_hour else "1, 2"
+    hours = "cast(extract(hour from w.start at time zone 'UTC') as integer) as hour, " if question.by_hour else ""
+    keys, order = ("site, zone, hour", ", hour") if question.by_hour else ("site, zone", "")
     return Query(
-        f"""select site as site_id, zone as zone_id, {hours}
+        f"""select site as site_id, zone as zone_id, {"hour, " if question.by_hour else ""}
           avg(case when most > 0 then cast(1 as double precision) else 0 end) as occupancy_rate,
           sum(sum) / sum(count) as avg_occupancy
         from (
-          select s.site, s.zone, w.start, max(w.max) as most, sum(w.sum) as sum, sum(w.count) as count
+          select s.site, s.zone, {hours}w.start, max(w.max) as most, sum(w.sum) as sum, sum(w.count) as count
           from ({source}) w join store.series s on s.id = w.series{conditions} group by s.site, s.zone, w.start
-        ) five group by {keys} order by {keys}""",
+        ) five group by {keys} order by {by_name("site", "zone")}{order}""",
         conditions.values,
     )
 
@@ -185,14 +193,15 @@ def alerts(question: Alerts) -> Query:
 def devices(question: Devices) -> Query:
     conditions = Conditions().add("device = $device", device=question.device).add("site = $site", site=question.site)
     of_site = " and s.site = $site" if question.site is not None else ""
-    named = Conditions().add("named.device > $after", after=question.after or None)
+    named = Conditions().add(f"{by_name('named.device')} > $after", after=question.after or None)
     return Query(
         f"""with named as (select distinct device from store.series{conditions}),
-        page as (select device, (select count(*) from named) as total from named{named} order by device limit $limit)
+        page as (select device, (select count(*) from named) as total from named{named}
+          order by {by_name("device")} limit $limit)
         select s.device as device_id, s.site as site_id, s.zone as zone_id, s.metric, s.labels, l.time, l.kind, l.value,
           l.text, l.quality, page.total
         from page join store.series s on s.device = page.device{of_site} join store.latest l on l.series = s.id
-        order by s.device, s.metric, s.site, s.zone, s.labels""",
+        order by {_BY_SERIES}""",
         {**conditions.values, **named.values, "limit": question.limit},
     )
 
@@ -224,17 +233,18 @@ def found_series(question: FoundSeries, lower: str = "lower({})") -> Query:
         f"""select s.id as series, s.device, s.metric, s.site, s.zone, s.labels, l.time, l.kind, l.value, l.text, l.quality,
           count(*) over () as total
         from store.series s join store.latest l on l.series = s.id{conditions}
-        order by s.device, s.metric, s.site, s.zone, s.labels limit $limit""",
+        order by {_BY_SERIES} limit $limit""",
         {**conditions.values, "limit": question.limit},
     )
 
 
 def stale(question: Stale) -> Query:
     return Query(
-        """select device as device_id, max(site) as site_id, max(zone) as zone_id, max(time) as last_seen,
+        f"""select device as device_id, max({by_name("site")}) as site_id, max({by_name("zone")}) as zone_id,
+          max(time) as last_seen,
           count(*) over () as total
         from (select s.device, s.site, s.zone, l.time from store.series s join store.latest l on l.series = s.id) seen
-        group by device having max(time) < $before order by last_seen, device limit $limit""",
+        group by device having max(time) < $before order by last_seen, {by_name("device")} limit $limit""",
         {"before": moment(question.before), "limit": question.limit},
     )
 
@@ -260,16 +270,16 @@ def profiles(question: Profiles) -> Query:
     conditions = Conditions().add("kind = 'profile'").add("name = $device", device=question.device)
     return Query(
         f"""select name as device, body as profile, log_time as updated, source as node
-        from store.definitions{conditions} order by name""",
+        from store.definitions{conditions} order by {by_name("name")}""",
         conditions.values,
     )
 
 
 def ledger(_: Ledger) -> Query:
     return Query(
-        """select source, lane, declared + duplicate + conflicting as sent, stored, duplicate, refused, set_aside, lost,
+        f"""select source, lane, declared + duplicate + conflicting as sent, stored, duplicate, refused, set_aside, lost,
           declared + conflicting - stored - refused - set_aside - lost as missing
-        from store.ledger order by source, lane""",
+        from store.ledger order by {by_name("source")}, lane""",
         {},
     )
 
@@ -291,7 +301,7 @@ def gaps(question: Gaps, missing: str) -> Query:
           union all
           select source, lane, epoch, reason, first_seq, last_seq, readings, noticed, noticed as before, detail
           from store.marks) g{conditions}
-        order by noticed desc nulls first, source, lane, epoch, first_seq limit $limit""",
+        order by noticed desc nulls first, {by_name("source")}, lane, epoch, first_seq limit $limit""",
         {**conditions.values, "limit": question.limit},
     )
 

@@ -112,6 +112,12 @@ def _settings(found: Topic, plan: Plan) -> Iterator[Remark]:
             f"the brokers compress {found.name} again: frames are compressed already",
             f"kafka-configs.sh --alter --topic {found.name} --add-config compression.type=producer",
         )
+    if plan.events and settings.get("message.timestamp.type") == "CreateTime":
+        yield Remark(
+            "warning",
+            f"when an event of another program came to {found.name} is what that program's clock says",
+            f"kafka-configs.sh --alter --topic {found.name} --add-config message.timestamp.type=LogAppendTime",
+        )
     if found.max_frame_bytes + topic.ENVELOPE < plan.message_bytes:
         yield Remark(
             "warning",

@@ -30,13 +30,15 @@ _BROKER_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A topic as it should be made. ``copies`` 0 means three, or as many as there are brokers."""
+    """A topic as it should be made. ``copies`` 0 means three, or as many as there are brokers; ``events`` that other programs
+    may write to it."""
 
     name: str
     partitions: int = EVENT_PARTITIONS
     retention: Micros = 7 * DAY
     copies: int = 0
     message_bytes: int = MESSAGE_BYTES
+    events: bool = False
 
     def settings(self, copies: int) -> dict[str, str]:
         """For a topic with so many copies of each partition."""
@@ -48,6 +50,7 @@ class Plan:
             "max.message.bytes": str(self.message_bytes),
             "min.insync.replicas": str(max(1, copies - 1)),
             "unclean.leader.election.enable": "false",
+            "message.timestamp.type": "LogAppendTime",  # when events of others came is what the broker says
         }
 
 

@@ -12,6 +12,7 @@ from sonde.command import command_of_row
 from sonde.reading import TIME, Kind, Quality
 from sonde.store.command_queries import NOT_OVER
 from sonde.store.postgres.connections import Connection
+from sonde.store.queries import by_name
 from sonde.store.schema import ALERTS, COMMANDS, DEFINITIONS, MARKS, PROGRESS, STREAMS
 
 _SERIES: Final = """select n.number, s.device, s.metric, s.site, s.zone, s.labels
@@ -40,7 +41,7 @@ def read_state(connection: Connection, partition: int) -> State:
         series="coalesce((select number from store.numbers n where n.series = t.series and n.partition = t.partition), -1)",
     )
     streams = "where t.partition = %s order by source, epoch, lane"
-    defined = "where t.partition = %s order by log_time, kind, name"
+    defined = f"where t.partition = %s order by log_time, {by_name('kind', 'name')}"
     commands = f"where t.partition = %s and {NOT_OVER} order by accepted_at, id"
     return State(
         progress=[

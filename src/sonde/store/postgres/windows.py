@@ -30,7 +30,8 @@ def kpis(snapshot: Snapshot, question: Kpis) -> pa.Table:
             select s.site as site_id, s.zone as zone_id, s.metric as sensor_type, sum(w.sum) / sum(w.count) as current_avg,
               max(w.max) as current_max, sum(w.count)::bigint as sample_count, max(w.last_time) as last_updated
             from newest n join store.series s on s.site = n.site and s.zone = n.zone and s.metric = n.metric
-            cross join lateral ({of_group}) w group by s.site, s.zone, s.metric order by 1, 2, 3""",
+            cross join lateral ({of_group}) w group by s.site, s.zone, s.metric
+            order by {queries.by_name("s.site", "s.zone", "s.metric")}""",
             {} if question.site is None else {"site": question.site},
         )
     )
@@ -71,11 +72,13 @@ def folded(snapshot: Snapshot, question: Folded) -> pa.Table:
     windows = snapshot.windows(stored, span.text, "r.series = any($series::int[])")
     start = "w.start" if stored == width else binned("w.start", width * SECOND)
     by = ", ".join(f"s.{name}" for name in keys)
+    order = ", ".join("s.id" if name == "id" else queries.by_name(f"s.{name}") for name in keys)
     return snapshot.run(
         Query(
             f"""select {names_of(keys)}, {start} as start, sum(w.count)::bigint as count, sum(w.sum) as sum, min(w.min) as min,
               max(w.max) as max, (array_agg(w.last order by w.last_time desc))[1] as last
-            from ({windows}) w join store.series s on s.id = w.series group by {by}, {start} order by {by}, {start}""",
+            from ({windows}) w join store.series s on s.id = w.series group by {by}, {start}
+            order by {order}, {start}""",
             {**span.values, "series": [series.id for series in chosen]},
         )
     )
