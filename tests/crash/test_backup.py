@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from sonde.assemble.backup import back_up
-from sonde.assemble.restore import restore
-from sonde.assemble.snapshot import MANIFEST, Manifest, Snapshot, faults, newest, paths_in
+from sonde.assemble.backup.restore import restore
+from sonde.assemble.backup.snapshot import MANIFEST, Manifest, Snapshot, faults, newest, paths_in
+from sonde.assemble.backup.take import back_up
 from sonde.config import Loaded, load
 from sonde.directory import DataDirectory
 from sonde.errors import Conflict, Damaged, Hold, Invalid, NewerFormat, NotFound
@@ -199,8 +199,8 @@ def points(quick: tuple[str, ...], others: tuple[str, ...]) -> pytest.MarkDecora
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sonde.assemble.backup import back_up
-from sonde.assemble.restore import restore
+from sonde.assemble.backup.take import back_up
+from sonde.assemble.backup.restore import restore
 from sonde.config import load
 from sonde.directory import DataDirectory
 what, source, target, point = sys.argv[1:]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from sonde.assemble.line_import import Imported, import_lines
-from sonde.assemble.line_log import Opened, lines
+from sonde.assemble.log.line_import import Imported, import_lines
+from sonde.assemble.log.line_log import Opened, lines
 from sonde.clock import SECOND
 from sonde.config import load
 from sonde.directory import DataDirectory
@@ -190,7 +190,7 @@ def test_the_key_of_an_older_configuration_opens_it(directory: DataDirectory, tm
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sonde.assemble import line_import, line_log
+from sonde.assemble.log import line_import, line_log
 from sonde.config import load
 from sonde.directory import DataDirectory
 import base64

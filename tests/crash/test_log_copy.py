@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sonde.assemble import log_copy
-from sonde.assemble.log_copy import Copied, copy_log
+from sonde.assemble.log import copy as log_copy
+from sonde.assemble.log.copy import Copied, copy_log
 from sonde.changes import LedgerLine
 from sonde.clock import SECOND
 from sonde.config import load
@@ -258,7 +258,7 @@ class Unsteady(MemoryLog):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_target_that_fails_gets_everything_once(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sonde.assemble.log_copy._FLUSH_FRAMES", 30)
+    monkeypatch.setattr("sonde.assemble.log.copy._FLUSH_FRAMES", 30)
     installation = Installation(tmp_path / "data")
     installation.fill(150, seed)
     target = Unsteady(seed)

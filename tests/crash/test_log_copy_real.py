@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sonde.assemble import log_copy
-from sonde.assemble.log_copy import copy_log
+from sonde.assemble.log import copy as log_copy
+from sonde.assemble.log.copy import copy_log
 from sonde.config import load
 from sonde.directory import DataDirectory
 from sonde.frame import Opener

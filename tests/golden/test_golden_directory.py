@@ -13,7 +13,7 @@ import duckdb
 import msgspec
 import pytest
 
-from sonde.assemble.restore import restore
+from sonde.assemble.backup.restore import restore
 from sonde.config import load
 from sonde.control.file import STEPS
 from sonde.control.sqlite import SqliteControl

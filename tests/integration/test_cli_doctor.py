@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sonde.assemble.doctor import Patient, examine
+from sonde.assemble.doctor.examine import Patient, examine
 from sonde.config import load
 from sonde.directory import DataDirectory
 from sonde.log.segments import read_id

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import pytest
 
-from sonde.assemble.floors import Floors
+from sonde.assemble.shared.floors import Floors
 from sonde.changes import Purge
 from sonde.clock import DAY, SECOND, Micros, SystemClock
 from sonde.control.audit import MemoryAuditTrail

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from sonde.assemble.keys import open_ring
+from sonde.assemble.keys.rings import open_ring
 from sonde.config import master_keys
 from sonde.errors import Hold
 

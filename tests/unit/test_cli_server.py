@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from sonde.assemble.definitions import new_definitions
-from sonde.assemble.reserve import ReservingLog
+from sonde.assemble.embedded.reserve import ReservingLog
 from sonde.assemble.server import announce, find_running, running, withdraw
 from sonde.changes import Definition
 from sonde.cli.live import NodeTable, StatusTable

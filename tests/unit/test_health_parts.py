@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from sonde.assemble.canary import Canary
-from sonde.assemble.reserve import ReservingLog
+from sonde.assemble.embedded.canary import Canary
+from sonde.assemble.embedded.reserve import ReservingLog
 from sonde.clock import SECOND, SystemClock
 from sonde.log.memory import MemoryLog
 from sonde.metrics import Metrics

@@ -13,10 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 from sonde.assemble.acts import open_trail
-from sonde.assemble.key_acts import KeyLine, Ring, add, listed, retire, ring_of_log, ring_of_outbox, rotate
-from sonde.assemble.key_source import keys_from
-from sonde.assemble.keys import again, configured, log_ring
-from sonde.assemble.ring_watch import RingUse, RingWatch, sealing_key
+from sonde.assemble.keys.acts import KeyLine, Ring, add, listed, retire, ring_of_log, ring_of_outbox, rotate
+from sonde.assemble.keys.rings import again, configured, log_ring
+from sonde.assemble.keys.source import keys_from
+from sonde.assemble.keys.watch import RingUse, RingWatch, sealing_key
 from sonde.clock import SystemClock
 from sonde.codec import Codec
 from sonde.config import load

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sonde.assemble.reserve import ReservingLog
-from sonde.assemble.retention import Retention
+from sonde.assemble.embedded.reserve import ReservingLog
+from sonde.assemble.embedded.retention import Retention
 from sonde.audit import act
 from sonde.clock import DAY, SECOND, SystemClock
 from sonde.control.audit import MemoryAuditTrail

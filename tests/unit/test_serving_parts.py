@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sonde.assemble import extras
-from sonde.assemble.broker import BrokerLog, patiently
 from sonde.assemble.impatience import Impatience
-from sonde.assemble.probe import Probe
+from sonde.assemble.shared.broker import BrokerLog, patiently
+from sonde.assemble.shared.probe import Probe
 from sonde.cli.manager import SOCKET, tell_manager
 from sonde.errors import Hold, Retry
 from sonde.log.memory import MemoryLog

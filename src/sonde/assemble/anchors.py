@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sonde.assemble.acts import open_trail
-from sonde.assemble.log import LogView
+from sonde.assemble.log.look import LogView
 from sonde.audit import START, Link
 from sonde.clock import Clock
 from sonde.config import Settings

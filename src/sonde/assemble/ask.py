@@ -41,7 +41,7 @@ def ask_running(directory: DataDirectory, server: Running, text: str) -> pa.Tabl
 def ask_database(url: SecretStr, text: str, limits: Api) -> pa.Table:
     """The rows that a database answers, without a server between, and with the same limits."""
     question = Sql(text, seconds=limits.sql_time, rows=limits.sql_rows)
-    rows: pa.Table = extras.load("sonde.assemble.database").ask_sql(url, question)
+    rows: pa.Table = extras.load("sonde.assemble.shared.database").ask_sql(url, question)
     return rows
 
 

@@ -28,7 +28,7 @@ def open_controls(directory: DataDirectory, settings: Settings | None = None, cl
     """Those that the settings name, else those of the data directory; servers may be running on them or not."""
     if settings is None or settings.database is None:
         return _local_controls(directory)
-    opened: Controls = load("sonde.assemble.database").open_controls(settings.database, clock or SystemClock())
+    opened: Controls = load("sonde.assemble.shared.database").open_controls(settings.database, clock or SystemClock())
     return opened
 
 

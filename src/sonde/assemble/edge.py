@@ -6,9 +6,9 @@ from typing import Final
 
 import structlog
 
-from sonde.assemble.keys import again
+from sonde.assemble.keys.rings import again
+from sonde.assemble.keys.watch import RingWatch
 from sonde.assemble.outbox import node_ring
-from sonde.assemble.ring_watch import RingWatch
 from sonde.clock import SystemClock
 from sonde.config import Loaded
 from sonde.directory import DataDirectory

@@ -7,10 +7,10 @@ from typing import Final
 
 from sonde.access import Access
 from sonde.assemble.acts import note_in
-from sonde.assemble.certificates import server_files
+from sonde.assemble.certificates.authority import server_files
+from sonde.assemble.certificates.server import ServerTls
 from sonde.assemble.controls import open_controls
-from sonde.assemble.keys import again, check_ring, log_ring
-from sonde.assemble.server_tls import ServerTls
+from sonde.assemble.keys.rings import again, check_ring, log_ring
 from sonde.clock import Micros, SystemClock
 from sonde.config import Loaded, as_rows
 from sonde.directory import DataDirectory

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Self
 
+from sonde.assemble.certificates.identity import NodeIdentity
+from sonde.assemble.certificates.join import Joined, read_joined
 from sonde.assemble.counted import total
 from sonde.assemble.edge import Edge
-from sonde.assemble.identity import NodeIdentity
-from sonde.assemble.join import Joined, read_joined
 from sonde.assemble.sensors import SIMULATED, specs
 from sonde.clock import SystemClock
 from sonde.config import Loaded

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sonde.assemble.keys import configured, open_ring
+from sonde.assemble.keys.rings import configured, open_ring
 from sonde.config import Settings
 from sonde.directory import DataDirectory
 from sonde.errors import InUse

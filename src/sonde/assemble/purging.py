@@ -8,9 +8,9 @@ import msgspec
 
 from sonde.access import Access
 from sonde.assemble.acts import note_local
-from sonde.assemble.keys import check_ring, log_ring
+from sonde.assemble.embedded.truth import open_truth
+from sonde.assemble.keys.rings import check_ring, log_ring
 from sonde.assemble.remote import Remote
-from sonde.assemble.truth import open_truth
 from sonde.clock import SystemClock
 from sonde.config import Settings
 from sonde.control.sqlite import SqliteControl

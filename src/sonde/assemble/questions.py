@@ -12,7 +12,7 @@ from sonde.api.live.commands import commands_of
 from sonde.api.live.entrance import Entrance
 from sonde.assemble.anchors import Anchoring
 from sonde.assemble.asked import AskedStore
-from sonde.assemble.certificates import load_authority
+from sonde.assemble.certificates.authority import load_authority
 from sonde.assemble.ground import Ground
 from sonde.frame import Opener
 from sonde.ports import Feed, Journal, Log, Store

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sonde.assemble.certificates import write_identity
-from sonde.assemble.keys import open_ring
+from sonde.assemble.certificates.authority import write_identity
+from sonde.assemble.keys.rings import open_ring
 from sonde.assemble.server import running
 from sonde.assemble.tokens import open_people
 from sonde.clock import DAY, SystemClock

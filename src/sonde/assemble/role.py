@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 from sonde.api.app import HEALTH_ROUTERS, create_app
-from sonde.assemble.broker import Broker, patiently
 from sonde.assemble.counted import counted
 from sonde.assemble.edge import Edge
 from sonde.assemble.front import Front
 from sonde.assemble.ground import Ground
 from sonde.assemble.intake import collect_seldom, events_of, make_sink
-from sonde.assemble.keys import check_ring
+from sonde.assemble.keys.rings import check_ring
+from sonde.assemble.keys.watch import RingWatch
 from sonde.assemble.local_node import make_local_node
 from sonde.assemble.pages import keep_freed
-from sonde.assemble.processing import Processing
 from sonde.assemble.questions import Questions
-from sonde.assemble.ring_watch import RingWatch
 from sonde.assemble.sensors import SIMULATED
-from sonde.assemble.shared_store import SharedStore, refuse_alone
-from sonde.assemble.unsure import UnsureStore
+from sonde.assemble.shared.broker import Broker, patiently
+from sonde.assemble.shared.processing import Processing
+from sonde.assemble.shared.store import SharedStore, refuse_alone
+from sonde.assemble.shared.unsure import UnsureStore
 from sonde.config import Loaded
 from sonde.frame import Opener
 from sonde.ports import Onlooker

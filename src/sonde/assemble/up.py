@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Final, Self
 
 from sonde.assemble.counted import counted
-from sonde.assemble.disk import Disk
+from sonde.assemble.embedded.disk import Disk
+from sonde.assemble.embedded.storage import Storage
 from sonde.assemble.front import Front
 from sonde.assemble.ground import Ground
 from sonde.assemble.intake import collect_seldom, make_sink
-from sonde.assemble.keys import check_ring
+from sonde.assemble.keys.rings import check_ring
+from sonde.assemble.keys.watch import RingWatch
 from sonde.assemble.local_node import make_local_node
 from sonde.assemble.notify import Notifications
 from sonde.assemble.pages import keep_freed
 from sonde.assemble.questions import Questions
-from sonde.assemble.ring_watch import RingWatch
 from sonde.assemble.sensors import SIMULATED
-from sonde.assemble.storage import Storage
 from sonde.config import Loaded
 from sonde.status import Status
 from sonde.transport.clocks import NodeClocks

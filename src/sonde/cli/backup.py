@@ -5,9 +5,9 @@ from typing import Annotated, Final
 
 import typer
 
-from sonde.assemble.backup import back_up
+from sonde.assemble.backup.snapshot import Snapshot, faults, newest
+from sonde.assemble.backup.take import back_up
 from sonde.assemble.places import check_in_files
-from sonde.assemble.snapshot import Snapshot, faults, newest
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Sets
 from sonde.cli.progress import progress_bar
 from sonde.cli.settings import load_settings

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sonde.assemble.acts import note_local
-from sonde.assemble.certificates import Shown, renew_server, shown
+from sonde.assemble.certificates.authority import Shown, renew_server, shown
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
 from sonde.cli.settings import load_settings, place_of
 from sonde.cli.tables import print_json, print_table

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from sonde.assemble.dead_letters import chosen, dead_letters_of, send_again
+from sonde.assemble.shared.dead_letters import chosen, dead_letters_of, send_again
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
 from sonde.cli.settings import installation, load_settings
 from sonde.cli.tables import print_json, print_table

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import typer
 
-from sonde.assemble.doctor import Finding, Patient, examine, examine_remote
+from sonde.assemble.doctor.examine import Finding, Patient, examine, examine_remote
 from sonde.assemble.remote import Remote, client_tls
 from sonde.cli.options import DEFAULT_DATA, Ca, Config, Data, Json, Sets, TokenFile, Url, bearer_token
 from sonde.cli.settings import config_file

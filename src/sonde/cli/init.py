@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sonde.assemble.acts import note_local
-from sonde.assemble.certificates import make_certificates
+from sonde.assemble.certificates.authority import make_certificates
 from sonde.cli.options import DEFAULT_DATA
 from sonde.cli.settings import place_of
 from sonde.cli.terminal import done, note

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sonde.assemble.key_acts import (
+from sonde.assemble.keys.acts import (
     KeyLine,
     Ring,
     Rotated,
@@ -17,7 +17,7 @@ from sonde.assemble.key_acts import (
     rotate,
     said,
 )
-from sonde.assemble.key_source import SOURCES, keys_from
+from sonde.assemble.keys.source import SOURCES, keys_from
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
 from sonde.cli.progress import progress_bar
 from sonde.cli.settings import installation

@@ -12,11 +12,11 @@ from typing import Annotated
 
 import typer
 
-from sonde.assemble.copying_out import copy_out
-from sonde.assemble.key_source import SOURCES, keys_from
-from sonde.assemble.keys import opening_ring
-from sonde.assemble.line_import import import_lines
-from sonde.assemble.log import Export, LogView, Verification, lines, unit_of
+from sonde.assemble.keys.rings import opening_ring
+from sonde.assemble.keys.source import SOURCES, keys_from
+from sonde.assemble.log.copying_out import copy_out
+from sonde.assemble.log.line_import import import_lines
+from sonde.assemble.log.look import Export, LogView, Verification, lines, unit_of
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Json, Sets
 from sonde.cli.progress import progress_bar
 from sonde.cli.settings import installation, load_settings

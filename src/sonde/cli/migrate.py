@@ -2,7 +2,7 @@
 
 import typer
 
-from sonde.assemble.migrating import migrate_database
+from sonde.assemble.shared.migrating import migrate_database
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Sets
 from sonde.cli.settings import load_settings
 from sonde.cli.terminal import done

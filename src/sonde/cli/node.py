@@ -8,8 +8,8 @@ import psutil
 import typer
 from rich.text import Text
 
-from sonde.assemble.invite import invite_here, invite_there
-from sonde.assemble.join import join as join_sink
+from sonde.assemble.certificates.invite import invite_here, invite_there
+from sonde.assemble.certificates.join import join as join_sink
 from sonde.assemble.node import RunningNode
 from sonde.assemble.pages import use_small_pool
 from sonde.assemble.remote import Remote, client_tls

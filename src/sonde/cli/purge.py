@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 import msgspec
 import typer
 
-from sonde.assemble.look_up import server_here
+from sonde.assemble.doctor.look_up import server_here
 from sonde.assemble.purging import Matching, Stopped, purge_over
 from sonde.assemble.remote import Remote, client_tls
 from sonde.assemble.server import find_running

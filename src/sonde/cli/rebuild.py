@@ -4,7 +4,7 @@ from typing import Final
 
 import typer
 
-from sonde.assemble.offline import remake
+from sonde.assemble.embedded.offline import remake
 from sonde.assemble.places import check_in_files
 from sonde.cli.options import DEFAULT_DATA, Config, Data, Sets
 from sonde.cli.progress import progress_bar

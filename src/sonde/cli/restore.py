@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sonde.assemble.restore import restore as restore_backup
+from sonde.assemble.backup.restore import restore as restore_backup
 from sonde.cli.progress import progress_bar
 from sonde.cli.settings import place_of
 from sonde.cli.terminal import done, note, warn

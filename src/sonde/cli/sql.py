@@ -74,7 +74,7 @@ def _ask_here(directory: DataDirectory, settings: Settings, query: str) -> pa.Ta
     server = find_running(directory)
     if server is not None:
         return ask_running(directory, server, query)
-    from sonde.assemble.offline import ask_store  # noqa: PLC0415  # the database only where it is needed
+    from sonde.assemble.embedded.offline import ask_store  # noqa: PLC0415  # the database only where it is needed
 
     rows, behind = ask_store(directory, settings, query)
     if behind:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from sonde.assemble.look_up import server_here, status_of
+from sonde.assemble.doctor.look_up import server_here, status_of
 from sonde.assemble.remote import Remote, client_tls
 from sonde.cli.live import StatusTable
 from sonde.cli.options import DEFAULT_DATA, Ca, Data, Json, TokenFile, Url, bearer_token

@@ -1,0 +1,1 @@
+"""An installation, as one moment had it: taken, kept, and made again."""

@@ -1,0 +1,1 @@
+"""Certificates of an installation, and how nodes come to theirs."""

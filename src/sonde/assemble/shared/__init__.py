@@ -1,0 +1,1 @@
+"""What many processes share: brokers, a database, and who does what of the processing."""
