@@ -49,9 +49,9 @@ def check_partitions(definitions: Iterable[Definition], partitions: int) -> None
                 raise Hold(
                     f"the log has {partitions} partitions now; it had {known} when it came into use, and nodes and devices "
                     "have their homes by that number",
-                    hint=f"A topic cannot lose partitions again, so begin a new log: a topic with {partitions} partitions, "
-                    "or as many as you want, in [log] url, and a database of its own in [store] url. What was stored stays "
-                    "in the old one. Nothing was taken or stored under the new number",
+                    hint=f"A topic cannot lose partitions again: say [kafka] use_partitions = {known} for every process, and "
+                    "the others stay empty. To use more, begin anew: another topic in [log] url, and a database of its own "
+                    "in [store] url. Nothing was taken or stored under the new number",
                 )
 
 

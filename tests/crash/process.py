@@ -21,7 +21,7 @@ class Process:
         self.output = folder / f"{role}-{number}.log"
         self.token = ""
         self.highest = 0
-        self._folder, self._environment = folder, environment
+        self._folder, self.environment = folder, environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def launch(self) -> None:
@@ -32,7 +32,7 @@ class Process:
                 [sys.executable, "-m", "sonde", self.role, *place],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env=self.environment,
                 cwd=self._folder,
             )
 

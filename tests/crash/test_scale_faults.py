@@ -147,7 +147,8 @@ def _is_ready(process: Process) -> bool:
 
 
 def test_a_topic_that_grows_under_running_roles(tmp_path: Path, kafka: Kafka, database: str) -> None:
-    """Those that run go on with the partitions that there were and say what is wrong; none starts again with another number."""
+    """Those that run go on with the partitions that there were and say what is wrong; none starts again with another number,
+    and all do when they are told to use those that there were."""
     with fleet_of(tmp_path, kafka, database, sink=1, processor=1, api=1) as fleet:
         (sink,), (processor,) = fleet.of("sink"), fleet.of("processor")
         with senders(fleet, 2) as clients:
@@ -156,8 +157,17 @@ def test_a_topic_that_grows_under_running_roles(tmp_path: Path, kafka: Kafka, da
             wait_for(lambda: b"it had 4" in processor.ask("GET", "/health/ready")[2], "the processor saying so", 60)
             wait_for_more(clients)
             fleet.wait_for_storing()
+            sink.stop()
+            sink.launch()
+            assert sink.wait(90) == 1
+            assert "use_partitions = 4" in sink.said()
+            for process in fleet.processes:
+                process.kill()
+                process.environment["SONDE_KAFKA_USE_PARTITIONS"] = "4"
+                process.launch()
+            for process in fleet.processes:
+                wait_for(process.ready, f"{process.role} answering (I4)", 90)
+                wait_for(partial(_is_ready, process), f"{process.role} being ready (I4)", 90)
+            wait_for_more(clients)
+            fleet.wait_for_storing()
         check_fleet(fleet, clients)
-        sink.stop()
-        sink.launch()
-        assert sink.wait(90) == 1
-        assert "a database of its own in [store] url" in sink.said()

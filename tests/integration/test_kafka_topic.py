@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from sonde.clock import DAY, SECOND
-from sonde.errors import Hold, Retry
+from sonde.errors import Hold, NotFound, Retry
 from sonde.log.kafka.admin import Admin
 from sonde.log.kafka.checks import Remark, checks
 from sonde.log.kafka.connection import Connection
@@ -114,6 +114,23 @@ def test_a_topic_is_made_with_settings_that_make_sense(kafka_of_three: Kafka) ->
     assert found.settings["retention.ms"] == str(2 * 86_400_000)
     remarks = list(checks(kafka_of_three.connection, plan))
     assert [one.level for one in remarks] == ["ok", "ok"], remarks
+
+
+def test_only_the_first_partitions_of_a_topic_that_grew_are_used(kafka: Kafka) -> None:
+    topic = kafka.topic(2)
+    kafka.add_partitions(topic, 3)
+    log = KafkaLog(kafka.connection, topic, most=2)
+    member = KafkaMembership(kafka.connection, topic, topic, most=2)
+    try:
+        kafka.until(lambda: _has(member) == {0, 1}, "the member has both partitions")
+        assert set(log.ends()) == {0, 1}
+        with pytest.raises(NotFound):
+            log.append(2, frames(1))
+    finally:
+        member.close()
+        log.close()
+    told = said(checks(kafka.connection, Plan(topic, used=2)), "warning")
+    assert "3 partitions, and [kafka] use_partitions is 2" in told
 
 
 def test_without_rights_it_says_what_to_ask_for(guarded: tuple[Kafka, Connection]) -> None:

@@ -198,6 +198,14 @@ def test_another_number_of_partitions_is_refused_with_the_way_out() -> None:
     assert town.store.progress == stored
 
 
+def test_a_partition_that_the_group_knows_before_the_log_does_waits_for_it() -> None:
+    """Else it would be processed, by a number that is not true any more."""
+    town = Town()
+    drain(town.sharing(MemoryGroup(range(PARTITIONS)).join()))
+    with pytest.raises(Retry, match=f"partition {PARTITIONS} yet"):
+        town.processor(PARTITIONS).step(0.0)
+
+
 def test_what_is_measured_is_of_all_partitions() -> None:
     town = Town()
     sharing = town.sharing()

@@ -100,6 +100,12 @@ class Kafka(Section):
         "encrypted, nor authenticated by Sonde: whoever may write to the topic may send them.",
     )
     partitions: int = key(64, "Partitions of a topic that is made.", ge=1, le=10_000)
+    use_partitions: MaybeCount = key(
+        None,
+        "How many partitions of the topic are used, the first ones. Empty: all. To be set for all processes, to what there "
+        "were, when a topic in use was given more.",
+        ge=1,
+    )
     replication: MaybeCount = key(
         None, "Copies of a topic that is made. Empty: 3, or as many as there are brokers.", ge=1, le=15
     )

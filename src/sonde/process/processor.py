@@ -245,12 +245,15 @@ class Processor:
 
     def _check_partitions(self, state: State) -> None:
         """:class:`Hold` if the log has other partitions than it had; one that is new is not known to have any settings."""
+        partitions = self._log.ends()
+        if self.partition not in partitions:  # the group knew of it first: how many there are now is not known yet
+            raise Retry(f"the log does not show partition {self.partition} yet")
         if not any(progress.log == self._log.id for progress in state.progress):
             return
         known = state.definitions
         if self.partition != CONTROL and not any(definition.kind == "settings" for definition in known):
             known = self._store.load(CONTROL).definitions
-        check_partitions(known, len(self._log.ends()))
+        check_partitions(known, len(partitions))
 
     def _tidy(self, folding: Folding) -> None:
         """Forget old identities, once an hour of the log's time."""

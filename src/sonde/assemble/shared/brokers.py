@@ -59,7 +59,7 @@ def plans_of(settings: Settings) -> tuple[Plan, Plan]:
     copies = kafka.replication or 0
     kept = {} if age is None else {"retention": round(age * SECOND)}
     return (
-        Plan(topic.name, partitions=kafka.partitions, copies=copies, events=kafka.plain_events, **kept),
+        Plan(topic.name, kafka.partitions, copies=copies, events=kafka.plain_events, used=kafka.use_partitions, **kept),
         Plan(kafka.topic_dlq, 1, _DEAD_LETTERS_KEPT, copies, MESSAGE_BYTES + ROOM),
     )
 
@@ -73,13 +73,14 @@ def open_log(settings: Settings, *, make_it: bool = True) -> KafkaLog:
     made = make(connection, plans_of(settings)) if make_it else []
     for name in made:
         _log.info("topic_made", topic=name)
-    return KafkaLog(connection, topic.name, group=kafka.group_id, seconds=APPEND_SECONDS)
+    return KafkaLog(connection, topic.name, group=kafka.group_id, most=kafka.use_partitions, seconds=APPEND_SECONDS)
 
 
 def open_membership(settings: Settings) -> Membership:
     """A place among the processors."""
-    assert settings.topic is not None
-    return KafkaMembership(connection_of(settings), settings.topic.name, settings.kafka.group_id)
+    topic, kafka = settings.topic, settings.kafka
+    assert topic is not None
+    return KafkaMembership(connection_of(settings), topic.name, kafka.group_id, most=kafka.use_partitions)
 
 
 def open_dead_letters(settings: Settings, log: KafkaLog) -> DeadLetters:

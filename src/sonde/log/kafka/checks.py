@@ -42,11 +42,29 @@ def checks(connection: Connection, plan: Plan, *, behind: Micros | None = None) 
     if found is None:
         yield Remark("wrong", f"there is no topic {plan.name}", _make(connection.servers, plan))
         return
-    remarks = [*_copies(found), *_settings(found, plan), *_retention(found, behind), *_rights(admin, plan.name)]
+    remarks = [
+        *_number(found, plan),
+        *_copies(found),
+        *_settings(found, plan),
+        *_retention(found, behind),
+        *_rights(admin, plan.name),
+    ]
     yield from remarks
     if not remarks:
         yield Remark(
             "ok", f"the topic {plan.name} has {len(found.partitions)} partitions, each in {_fewest(found)} copies"
+        )
+
+
+def _number(found: Topic, plan: Plan) -> Iterator[Remark]:
+    there = len(found.partitions)
+    if plan.used is not None and there != plan.used:
+        yield Remark(
+            "warning",
+            f"the topic {plan.name} has {there} partitions, and [kafka] use_partitions is {plan.used}",
+            "What others write into the rest is not read: they should write into the first ones only"
+            if there > plan.used
+            else "Leave it empty, unless the topic was given more partitions in use",
         )
 
 

@@ -31,8 +31,9 @@ class KafkaLog:
     """The port ``Log`` on a topic that is there (:func:`sonde.log.kafka.topic.make`). ``id`` is that of the topic.
 
     An append that not all copies have within ``seconds`` is :class:`Retry`. Reading holds about ``buffer_bytes``. Of the
-    group nothing but its name is used, since rights go by it. :class:`Retry` if no broker answers, :class:`Hold` if there
-    is no such topic or it may not be used; later :class:`Hold` from every call when it was deleted or made anew.
+    group nothing but its name is used, since rights go by it; of the partitions the first ``most``, or all. :class:`Retry`
+    if no broker answers, :class:`Hold` if there is no such topic or it may not be used; later :class:`Hold` from every call
+    when it was deleted or made anew.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class KafkaLog:
         name: str,
         *,
         group: str = GROUP,
+        most: int | None = None,
         seconds: float = APPEND_SECONDS,
         buffer_bytes: int = BUFFER_BYTES,
     ) -> None:
@@ -54,7 +56,7 @@ class KafkaLog:
         self._open = True
         self._closing = threading.Lock()
         self._writer = Writer(connection, name, self.max_frame_bytes, seconds)
-        self._watch = Watch(self._admin, found)
+        self._watch = Watch(self._admin, found, most)
         self._ends = Ends(self._admin, name, lambda: self._watch.partitions)
         self._reader = Reader(
             lambda fetch_bytes, wait: clients.consumer(
@@ -69,7 +71,7 @@ class KafkaLog:
 
     @property
     def partitions(self) -> int:
-        """How many partitions the topic has, as of some seconds ago."""
+        """How many partitions of the topic there are to use, as of some seconds ago."""
         return self._watch.partitions
 
     def append(self, partition: int, frames: Sequence[bytes]) -> int:

@@ -25,13 +25,22 @@ _STALE: Final = 15.0  # seconds after which a complaint that did not come again 
 
 
 class KafkaMembership:
-    """A place in ``group`` for the topic ``name``. :class:`Hold` if the settings make no sense."""
+    """A place in ``group`` for the topic ``name``, or for its first ``most`` partitions. :class:`Hold` if the settings make
+    no sense."""
 
     def __init__(
-        self, connection: Connection, name: str, group: str, *, session: float = SESSION, silence: float = SILENCE
+        self,
+        connection: Connection,
+        name: str,
+        group: str,
+        *,
+        most: int | None = None,
+        session: float = SESSION,
+        silence: float = SILENCE,
     ) -> None:
         self._name = name
         self._group = group
+        self._most = most
         self._silence = max(session, silence)
         self._lock = threading.Lock()
         self._mine: frozenset[int] = frozenset()
@@ -83,7 +92,7 @@ class KafkaMembership:
         there = [TopicPartition(place.topic, place.partition, OFFSET_END) for place in places]
         consumer.incremental_assign(there)
         consumer.pause(there)
-        self._mine |= {place.partition for place in places}
+        self._mine |= {place.partition for place in places if self._most is None or place.partition < self._most}
         self._problem = None
 
     def _lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:

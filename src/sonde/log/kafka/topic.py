@@ -31,7 +31,7 @@ _BROKER_BYTES: Final = 1 << 20
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A topic as it should be made. ``copies`` 0 means three, or as many as there are brokers; ``events`` that other programs
-    may write to it."""
+    may write to it; the first ``used`` partitions are used, or all."""
 
     name: str
     partitions: int = EVENT_PARTITIONS
@@ -39,6 +39,7 @@ class Plan:
     copies: int = 0
     message_bytes: int = MESSAGE_BYTES
     events: bool = False
+    used: int | None = None
 
     def settings(self, copies: int) -> dict[str, str]:
         """For a topic with so many copies of each partition."""

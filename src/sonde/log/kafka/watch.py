@@ -13,10 +13,11 @@ _PROOF: Final = 4  # looks that say the same
 
 
 class Watch:
-    """``partitions`` is how many there are now. Looks at it from a thread of its own."""
+    """``partitions`` is how many there are now, and not more than ``most``. Looks at it from a thread of its own."""
 
-    def __init__(self, admin: Admin, first: topic.Topic) -> None:
-        self.partitions = len(first.partitions)
+    def __init__(self, admin: Admin, first: topic.Topic, most: int | None = None) -> None:
+        self._most = most
+        self.partitions = self._used(first)
         self._admin = admin
         self._name = first.name
         self._id = first.id
@@ -74,5 +75,9 @@ class Watch:
                 f"the topic {self._name} was made anew: its id was {self._id} and is {found.id}",
                 hint="It is another log now. Start Sonde again; the store must begin anew too, or keep to the old topic",
             )
-        self.partitions = len(found.partitions)
+        self.partitions = self._used(found)
         return None
+
+    def _used(self, found: topic.Topic) -> int:
+        there = len(found.partitions)
+        return there if self._most is None else min(there, self._most)
