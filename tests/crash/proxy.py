@@ -13,6 +13,7 @@ WAYS: Final = ("refuse", "reset", "half-open", "slow", "duplicate", "lose the re
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST
 _PIECE: Final = 2048
 _REACH: Final = 700  # bytes that pass before a reset
+_TURNS: Final = 20  # of the loop, in which nothing more begins
 
 
 class Proxy:
@@ -53,11 +54,15 @@ class Proxy:
     async def _close(self) -> None:
         self._server.close()
         self._reset_held()
-        await asyncio.sleep(0)  # what was accepted last begins
-        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        quiet = 0
+        while quiet < _TURNS:
+            await asyncio.sleep(0)
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            quiet = 0 if tasks else quiet + 1
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)
+            if tasks:
+                await asyncio.wait(tasks)
 
     async def _serve(self, client: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
         self._held.add(out)

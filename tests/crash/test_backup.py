@@ -372,7 +372,10 @@ def test_damage_in_a_backup_is_named_and_never_restored(data: DataDirectory, tmp
 
 
 def test_a_damaged_part_is_not_taken_for_a_good_one(data: DataDirectory, tmp_path: Path) -> None:
-    part = max((data.store / "parts").glob("*.parquet"), key=lambda p: p.stat().st_size)
+    whole = back_up(data, settings_of(data), tmp_path / "whole").manifest
+    kept = {Path(file.path).name for file in whole.files}
+    parts = [part for part in (data.store / "parts").glob("*.parquet") if part.name in kept]  # and not superseded
+    part = max(parts, key=lambda p: p.stat().st_size)
     flip(part, part.stat().st_size // 2, 0)
     made = back_up(data, settings_of(data), tmp_path / "backups")  # the log reaches back to the beginning
     assert any(part.name in damage for damage in made.manifest.damage)

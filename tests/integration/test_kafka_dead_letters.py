@@ -128,7 +128,7 @@ def test_what_cannot_be_read_is_put_away_and_a_retried_batch_fills_its_hole(road
     road.batch(3, 1, 10)
     road.catch_up()
     assert road.values() == [100.0, 101.0, 300.0]
-    assert road.store.streams["node", "epoch", Lane.LIVE].holes == ((2, 2, 7),)
+    assert road.store.streams["node", "epoch", Lane.LIVE].holes == ((2, 2, 7, 1767225603000000),)
     assert [mark.offset for mark in road.store.marks] == [1, 2, 3]
     letters = road.letters.letters(10)
     assert [letter.name for letter in letters] == ["1:1", "1:2", "1:3"]

@@ -42,6 +42,7 @@ Role = Literal["sink", "processor", "api"]
 ALL: Final[frozenset[Role]] = frozenset({"sink", "processor", "api"})
 # to stop; 10 in all, and long enough for whoever waits for Kafka to hear that it does not answer
 _NODE_SECONDS, _COMMAND_SECONDS, _SERVER_SECONDS, _DRAIN_SECONDS, _STORE_SECONDS = 1.0, 0.5, 5.5, 0.5, 2.0
+_IN_ALL: Final = 9.5  # what one of them leaves of its time, the store may have
 _LAG_SECONDS: Final = 30.0  # a store further behind is not ready
 
 
@@ -192,6 +193,7 @@ class Server:
 
     def stop(self) -> bool:
         """Take nothing more in, finish what was confirmed, close all; whether all of it was done within ten seconds."""
+        end = self._ground.clock.monotonic() + _IN_ALL
         self._stopped.set()
         self._broker.hurry()
         self._front.rest()
@@ -202,7 +204,7 @@ class Server:
         in_time = self._front.stop(_SERVER_SECONDS)
         if self._processing is not None:
             self._processing.drain(_DRAIN_SECONDS)
-            in_time &= self._processing.stop(_STORE_SECONDS)
+            in_time &= self._processing.stop(max(_STORE_SECONDS, end - self._ground.clock.monotonic()))
         self._sink.close()
         self._ring_watch.stop()
         self._shared.close()
