@@ -27,6 +27,7 @@ class Proxy:
         self.struck: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self._held: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[Any] | None] = set()  # the loop itself holds none of them
         self._server = self._run_soon(asyncio.start_server(self._serve, "127.0.0.1", 0))
         self.port = int(self._server.sockets[0].getsockname()[1])
 
@@ -66,6 +67,7 @@ class Proxy:
 
     async def _serve(self, client: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
         self._held.add(out)
+        self._tasks.add(asyncio.current_task())
         try:
             if self._strikes("refuse"):
                 return
@@ -84,6 +86,7 @@ class Proxy:
             return  # one of the two has gone
         finally:
             self._held.discard(out)
+            self._tasks.discard(asyncio.current_task())
             _reset(out)
 
     async def _one_request(
@@ -131,9 +134,11 @@ class Proxy:
 
     async def _send_alone(self, request: bytes) -> None:
         sink, to_sink = await asyncio.open_connection("127.0.0.1", self.to)
-        to_sink.write(request)
-        await _message(sink)
-        to_sink.close()
+        try:
+            to_sink.write(request)
+            await _message(sink)
+        finally:
+            to_sink.close()
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:
