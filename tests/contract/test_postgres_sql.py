@@ -118,7 +118,7 @@ def test_what_one_select_can_say_is_answered(store: PostgresStore) -> None:
         "select 'pg_sleep(1)', \"count\" from windows",
         "select * from information_schema.columns where table_schema = 'sonde'",
     ):
-        store.ask(Sql(text))
+        assert store.ask(Sql(text)).rows.num_columns, text
 
 
 def test_columns_have_the_types_that_arrow_has_and_others_are_text(store: PostgresStore) -> None:
